@@ -1,0 +1,338 @@
+//! The event log's rows: append, since, head. No update, and no delete but retention's.
+
+use std::collections::{BTreeMap, HashMap};
+
+use sea_orm::{ConnectionTrait, DbErr, FromQueryResult, QueryResult, Value};
+use serde_json::json;
+
+use super::{Channel, Draft, Epoch, Event, EventId, Joined, Kind, display_name};
+use crate::clock::Timestamp;
+use crate::db::{self, Txn};
+use crate::ids::{AccountId, SessionId};
+
+/// The end of a channel's log, and how far its beginning has been dropped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// The channel's life.
+    pub epoch: Epoch,
+    /// The last event's place; 0 before the first.
+    pub seq: i64,
+    /// Events up to here are no longer kept.
+    pub dropped: i64,
+}
+
+/// Writes `draft` at the end of its channel's log, and has it told after COMMIT.
+///
+/// The next seq is taken under the head row's lock inside the business transaction: seq is gap-free
+/// and in commit order per channel.
+pub async fn append(txn: &Txn<'_>, draft: Draft, now: Timestamp) -> Result<Event, DbErr> {
+    let channel = draft.channel.to_string();
+    let mut event = Event {
+        epoch: Epoch::random(),
+        seq: 0,
+        channel: draft.channel,
+        session: draft.session,
+        audience: draft.audience,
+        kind: draft.kind,
+        data: draft.data,
+        at: now,
+        joined: draft.joined,
+    };
+    let at_once = db::writes_in_with(&**txn);
+    let head = if at_once {
+        let text = format!(
+            "WITH h AS ({ADVANCE}), e AS ({INSERT} SELECT $1, h.seq, $3, $4, $5, $6, $7 FROM h) SELECT epoch, seq FROM h"
+        );
+        let [name, _, rest @ ..] = row_of(&channel, &event);
+        let values = [name, event.epoch.0.as_ref().into()].into_iter().chain(rest);
+        db::row(&**txn, &text, values).await?
+    } else {
+        db::row(&**txn, ADVANCE, [channel.clone().into(), event.epoch.0.as_ref().into()]).await?
+    };
+    let head = head.ok_or_else(|| DbErr::RecordNotFound("an upsert returns its row".into()))?;
+    event.epoch = Epoch(head.try_get::<String>("", "epoch")?.into());
+    event.seq = head.try_get("", "seq")?;
+    if !at_once {
+        db::execute(&**txn, &format!("{INSERT} VALUES ($1, $2, $3, $4, $5, $6, $7)"), row_of(&channel, &event)).await?;
+    }
+    txn.tell_after_commit(event.clone());
+    Ok(event)
+}
+
+/// Moves a channel's head on by one, or makes it.
+const ADVANCE: &str = "INSERT INTO channel_heads (channel, epoch, seq, dropped) VALUES ($1, $2, 1, 0) \
+    ON CONFLICT (channel) DO UPDATE SET seq = channel_heads.seq + 1 RETURNING epoch, seq";
+
+/// Adds events; [`row_of`] has their columns' order.
+const INSERT: &str = "INSERT INTO events (channel, seq, session_id, audience, kind, data, created_at)";
+
+/// Something that happened to a session, as its timeline tells it.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// What.
+    pub kind: Kind,
+    /// As [`Event::data`].
+    pub data: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// What happened to a session, in its order. A session that moved left its trace on two carts' channels.
+pub async fn of_session(conn: &impl ConnectionTrait, session: SessionId) -> Result<Vec<Step>, DbErr> {
+    #[derive(FromQueryResult)]
+    struct Told {
+        kind: String,
+        data: String,
+        created_at: i64,
+    }
+    let text = "SELECT kind, data, created_at FROM events WHERE session_id = $1 ORDER BY created_at, seq";
+    let told: Vec<Told> = db::all(conn, text, [session.0.into()]).await?;
+    Ok(told
+        .into_iter()
+        .map(|row| Step { kind: row.kind.into(), data: row.data, at: Timestamp(row.created_at) })
+        .collect())
+}
+
+/// As [`append`] for each of `drafts`, with a few statements for all of them. Returns their ids.
+pub async fn append_all(txn: &Txn<'_>, drafts: Vec<Draft>, now: Timestamp) -> Result<Vec<EventId>, DbErr> {
+    let names: Vec<String> = drafts.iter().map(|draft| draft.channel.to_string()).collect();
+    // In the order of their names: two transactions that lock several heads never wait in a ring.
+    let mut counts = BTreeMap::<&str, i64>::new();
+    for name in &names {
+        *counts.entry(name).or_default() += 1;
+    }
+    let mut places = advance_heads(txn, counts).await?;
+    let mut events = Vec::with_capacity(drafts.len());
+    for (draft, name) in drafts.into_iter().zip(&names) {
+        let (epoch, seq) =
+            places.get_mut(name).ok_or_else(|| DbErr::RecordNotFound("an upsert returns its rows".into()))?;
+        *seq += 1;
+        let Draft { channel, session, audience, kind, data, joined } = draft;
+        events.push(Event { epoch: epoch.clone(), seq: *seq, channel, session, audience, kind, data, at: now, joined });
+    }
+    insert_all(txn, &names, &events).await?;
+    let ids = events.iter().map(Event::id).collect();
+    for event in events {
+        txn.tell_after_commit(event);
+    }
+    Ok(ids)
+}
+
+/// Moves each head on by its count. Returns each channel's life, and its seq as it was before.
+async fn advance_heads(txn: &Txn<'_>, counts: BTreeMap<&str, i64>) -> Result<HashMap<String, (Epoch, i64)>, DbErr> {
+    let text = format!(
+        "INSERT INTO channel_heads (channel, epoch, seq, dropped) \
+         SELECT w.value ->> 0, w.value ->> 1, CAST(w.value ->> 2 AS BIGINT), 0 FROM {} WHERE TRUE \
+         ON CONFLICT (channel) DO UPDATE SET seq = channel_heads.seq + excluded.seq RETURNING channel, epoch, seq",
+        db::json_rows(&**txn)
+    );
+    let rows: Vec<_> = counts.iter().map(|(name, count)| json!([name, Epoch::random().0, count])).collect();
+    let mut places = HashMap::with_capacity(counts.len());
+    for row in txn.query_all_raw(db::sql(&**txn, &text, [json!(rows).to_string().into()])).await? {
+        let name: String = row.try_get("", "channel")?;
+        let before = row.try_get::<i64>("", "seq")? - counts.get(name.as_str()).copied().unwrap_or_default();
+        places.insert(name, (Epoch(row.try_get::<String>("", "epoch")?.into()), before));
+    }
+    Ok(places)
+}
+
+/// All of them by one statement, whatever their number: it is prepared once, and sent once.
+async fn insert_all(txn: &Txn<'_>, names: &[String], events: &[Event]) -> Result<(), DbErr> {
+    let text = format!(
+        "{INSERT} SELECT w.value ->> 0, CAST(w.value ->> 1 AS BIGINT), CAST(w.value ->> 2 AS BIGINT), w.value ->> 3, \
+           w.value ->> 4, w.value ->> 5, CAST(w.value ->> 6 AS BIGINT) FROM {}",
+        db::json_rows(&**txn)
+    );
+    let rows: Vec<_> = events
+        .iter()
+        .zip(names)
+        .map(|(event, name)| {
+            let session = event.session.map(|id| id.0);
+            let data: &str = &event.data;
+            json!([name, event.seq, session, event.audience.to_string(), event.kind.as_str(), data, event.at.0])
+        })
+        .collect();
+    db::execute(&**txn, &text, [json!(rows).to_string().into()]).await.map(drop)
+}
+
+/// An event's row, as its columns are named in [`INSERT`].
+fn row_of(channel: &str, event: &Event) -> [Value; 7] {
+    [
+        channel.into(),
+        event.seq.into(),
+        event.session.map(|id| id.0).into(),
+        event.audience.to_string().into(),
+        event.kind.as_str().into(),
+        event.data.as_ref().into(),
+        event.at.0.into(),
+    ]
+}
+
+/// Makes a channel's head before its first event, so that the first snapshot has an id to bear.
+pub async fn create_channel(conn: &impl ConnectionTrait, channel: &Channel) -> Result<(), DbErr> {
+    db::execute(
+        conn,
+        "INSERT INTO channel_heads (channel, epoch, seq, dropped) VALUES ($1, $2, 0, 0) ON CONFLICT (channel) DO NOTHING",
+        [channel.to_string().into(), Epoch::random().0.as_ref().into()],
+    )
+    .await
+    .map(drop)
+}
+
+/// The end of a channel's log, if the channel has one.
+pub async fn head(conn: &impl ConnectionTrait, channel: &Channel) -> Result<Option<Head>, DbErr> {
+    let text = "SELECT epoch, seq, dropped FROM channel_heads WHERE channel = $1";
+    let row = db::row(conn, text, [channel.to_string().into()]).await?;
+    row.map(|row| head_of(&row)).transpose()
+}
+
+/// A head from a row with its columns.
+pub fn head_of(row: &QueryResult) -> Result<Head, DbErr> {
+    Ok(Head {
+        epoch: Epoch(row.try_get::<String>("", "epoch")?.into()),
+        seq: row.try_get("", "seq")?,
+        dropped: row.try_get("", "dropped")?,
+    })
+}
+
+/// Nobody appends to the channel until the transaction ends.
+pub async fn lock_head(conn: &impl ConnectionTrait, channel: &Channel) -> Result<(), DbErr> {
+    let text = format!("SELECT 1 AS one FROM channel_heads WHERE channel = $1{}", db::for_update(conn));
+    db::row(conn, &text, [channel.to_string().into()]).await.map(drop)
+}
+
+/// Channels after `after` that have events before `cutoff`, with the newest of these.
+pub async fn with_events_before(
+    conn: &impl ConnectionTrait,
+    cutoff: Timestamp,
+    after: &str,
+    limit: u32,
+) -> Result<Vec<(String, i64)>, DbErr> {
+    #[derive(FromQueryResult)]
+    struct Old {
+        channel: String,
+        newest: i64,
+    }
+    let text = "SELECT channel, MAX(seq) AS newest FROM events WHERE created_at < $1 AND channel > $2 \
+        GROUP BY channel ORDER BY channel LIMIT $3";
+    let old: Vec<Old> = db::all(conn, text, [cutoff.0.into(), after.into(), i64::from(limit).into()]).await?;
+    Ok(old.into_iter().map(|old| (old.channel, old.newest)).collect())
+}
+
+/// The first event up to `upto` that belongs to a session still open.
+pub async fn first_of_open_session(
+    conn: &impl ConnectionTrait,
+    channel: &Channel,
+    upto: i64,
+) -> Result<Option<i64>, DbErr> {
+    let text = "SELECT MIN(e.seq) AS first FROM events e JOIN sessions s ON s.id = e.session_id \
+        WHERE e.channel = $1 AND e.seq <= $2 AND s.ended_at IS NULL";
+    let row = db::row(conn, text, [channel.to_string().into(), upto.into()]).await?;
+    Ok(row.map(|row| row.try_get("", "first")).transpose()?.flatten())
+}
+
+/// Drops a channel's events up to `upto`, and has its head remember it.
+pub async fn drop_upto(conn: &impl ConnectionTrait, channel: &Channel, upto: i64) -> Result<(), DbErr> {
+    let name = channel.to_string();
+    let text = "DELETE FROM events WHERE channel = $1 AND seq <= $2";
+    db::execute(conn, text, [name.clone().into(), upto.into()]).await?;
+    let text = "UPDATE channel_heads SET dropped = $2 WHERE channel = $1";
+    db::execute(conn, text, [name.into(), upto.into()]).await.map(drop)
+}
+
+/// An event as it is read for delivery, with the time its session ended.
+#[derive(Clone, Debug)]
+pub struct Read {
+    /// The event.
+    pub event: Event,
+    /// When its session ended, if it did.
+    pub session_ended_at: Option<Timestamp>,
+}
+
+#[derive(FromQueryResult)]
+struct Row {
+    channel: String,
+    seq: i64,
+    epoch: String,
+    session_id: Option<i64>,
+    audience: String,
+    kind: String,
+    data: String,
+    created_at: i64,
+    customer_id: Option<i64>,
+    session_created_at: Option<i64>,
+    session_ended_at: Option<i64>,
+    full_name: Option<String>,
+    receipt: Option<String>,
+    settings: Option<String>,
+}
+
+/// Up to `limit` events of `channel` after `seq`, oldest first, with what delivery joins.
+pub async fn since(
+    conn: &impl ConnectionTrait,
+    channel: &Channel,
+    seq: i64,
+    limit: u32,
+    max_duration: impl Fn(&str) -> Option<std::time::Duration>,
+) -> Result<Vec<Read>, DbErr> {
+    let rows: Vec<Row> = db::all(
+        conn,
+        &format!("{SELECT} WHERE e.channel = $1 AND e.seq > $2 ORDER BY e.seq LIMIT $3"),
+        [channel.to_string().into(), seq.into(), i64::from(limit).into()],
+    )
+    .await?;
+    Ok(rows.into_iter().filter_map(|row| row.read(&max_duration)).collect())
+}
+
+/// The first of what came after each of these places, with what delivery joins: for a node that missed it. On
+/// PostgreSQL, where there may be other nodes.
+pub async fn since_each(
+    conn: &impl ConnectionTrait,
+    places: &[(Channel, i64)],
+    max_duration: impl Fn(&str) -> Option<std::time::Duration>,
+) -> Result<Vec<Read>, DbErr> {
+    /// More than that is for those who follow the channel to read.
+    const EACH: i64 = 32;
+    let places: Vec<_> =
+        places.iter().map(|(channel, seq)| json!({ "channel": channel.to_string(), "after": seq })).collect();
+    let text = format!(
+        "{SELECT} JOIN json_to_recordset($1::text::json) AS w (channel TEXT, after BIGINT) \
+           ON w.channel = e.channel AND e.seq > w.after AND e.seq <= w.after + $2 ORDER BY e.channel, e.seq"
+    );
+    let rows: Vec<Row> = db::all(conn, &text, [json!(places).to_string().into(), EACH.into()]).await?;
+    Ok(rows.into_iter().filter_map(|row| row.read(&max_duration)).collect())
+}
+
+/// Events with what delivery joins.
+const SELECT: &str = "SELECT e.channel, e.seq, h.epoch, e.session_id, e.audience, e.kind, e.data, e.created_at, s.customer_id, \
+       s.created_at AS session_created_at, s.ended_at AS session_ended_at, a.full_name, \
+       CASE e.kind WHEN 'checkout-completed' THEN r.body END AS receipt, t.settings \
+     FROM events e JOIN channel_heads h ON h.channel = e.channel \
+     LEFT JOIN sessions s ON s.id = e.session_id LEFT JOIN stores t ON t.id = s.store_id \
+     LEFT JOIN accounts a ON a.id = s.customer_id LEFT JOIN receipts r ON r.session_id = s.id";
+
+impl Row {
+    /// `None` for a channel no release of ours has written.
+    fn read(self, max_duration: &impl Fn(&str) -> Option<std::time::Duration>) -> Option<Read> {
+        let latest = self.settings.as_deref().and_then(max_duration);
+        Some(Read {
+            session_ended_at: self.session_ended_at.map(Timestamp),
+            event: Event {
+                channel: self.channel.try_into().ok()?,
+                epoch: Epoch(self.epoch.into()),
+                seq: self.seq,
+                session: self.session_id.map(SessionId),
+                audience: self.audience.into(),
+                kind: self.kind.into(),
+                data: self.data.into(),
+                at: Timestamp(self.created_at),
+                joined: Joined {
+                    customer: self.customer_id.map(AccountId),
+                    display_name: display_name(self.full_name.as_deref()),
+                    expires_at: self.session_created_at.zip(latest).map(|(at, span)| Timestamp(at) + span),
+                    receipt: self.receipt.map(Into::into),
+                },
+            },
+        })
+    }
+}

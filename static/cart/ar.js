@@ -1,0 +1,77 @@
+// Arabic for the cart's screen.
+
+export default {
+  'lost': 'جارٍ إعادة الاتصال',
+  'label': 'العربة {label}',
+
+  'enrol.title': 'إعداد هذه العربة',
+  'enrol.how': 'افتح «العربات» في إدارة المتجر، واختر هذه العربة واطلب رمز تسجيل. يعمل مرة واحدة خلال عشر دقائق.',
+  'enrol.code': 'رمز التسجيل',
+  'enrol.go': 'إعداد',
+  'enrol.scan': 'مسح',
+  'enrol.again': 'لم تعد هذه الشاشة مسجلة. اطلب رمزًا جديدًا.',
+  'enrol.bad': 'الرمز غير صحيح أو قديم. تحقق منه أو اطلب رمزًا جديدًا.',
+  'enrol.empty': 'اكتب الرمز أولًا.',
+  'enrol.camera': 'لا توجد كاميرا للمسح. اكتب الرمز بدلًا من ذلك.',
+
+  'ready.title': 'امسح وابدأ التسوق',
+  'ready.step1': 'افتح كاميرا هاتفك',
+  'ready.step2': 'وجّهها نحو الرمز',
+  'ready.step3': 'انقر، قارن، تسوّق',
+  'ready.picture': 'رمز QR: امسحه بهاتفك لتبدأ التسوق بهذه العربة',
+  'ready.fresh': 'رمز جديد خلال {seconds} ث',
+  'ready.wait': 'رمز جديد في الطريق',
+  'ready.lost': 'جارٍ إعادة الاتصال. سيعود الرمز تلقائيًا.',
+
+  'unavailable.in-use.title': 'هذه العربة مشغولة',
+  'unavailable.in-use.text': 'هناك من يتسوق بها. خذ عربة أخرى من فضلك.',
+  'unavailable.maintenance.title': 'في استراحة',
+  'unavailable.maintenance.text': 'هذه العربة تحت الصيانة. خذ عربة أخرى من فضلك.',
+  'unavailable.battery-low.title': 'البطارية شبه فارغة',
+  'unavailable.battery-low.text': 'تحتاج هذه العربة إلى الشحن. خذ عربة أخرى من فضلك.',
+  'unavailable.other.title': 'خارج الخدمة',
+  'unavailable.other.text': 'خذ عربة أخرى من فضلك.',
+
+  'shopping.eyebrow': 'أنت متصل',
+  'shopping.hello': 'مرحبًا {name}',
+  'shopping.hello-nobody': 'مرحبًا',
+  'shopping.on': 'تسوقًا سعيدًا',
+  'shopping.text': 'قارن الرقم بهاتفك. إن كان هو نفسه فانطلق.',
+  'shopping.on-text': 'عندما تنتهي، ادفع من هاتفك.',
+  'shopping.compare': 'رقم التحقق',
+  'shopping.same': 'الرقم نفسه على هاتفك.',
+  'shopping.time': 'مدة التسوق',
+
+  'help': 'مساعدة',
+  'help.title': 'كيف نساعدك؟',
+  'help.pay': 'للدفع، انقر «الدفع» على هاتفك.',
+  'help.leave': 'لإعادة العربة، انقر «إنهاء» على هاتفك.',
+  'help.staff': 'لأي شيء آخر: اسأل أحدنا وقل له إن هذه {label}.',
+
+  'notyou': 'لست أنت؟',
+  'notyou.title': 'أليس هذا أنت؟',
+  'notyou.text': 'سنفصل الهاتف الآخر، ثم يمكنك مسح رمز جديد.',
+  'notyou.yes': 'افصل',
+  'notyou.no': 'هذا أنا',
+
+  'idle.title': 'أما زلت تتسوق؟',
+  'idle.text': 'لم يحدث شيء منذ فترة. المس الشاشة للاحتفاظ بهذه العربة.',
+  'idle.here': 'ما زلت هنا',
+
+  'checkout.title': 'أكمل على هاتفك',
+  'checkout.text': 'بدأ الدفع. أكّده على هاتفك.',
+
+  'receipt.thanks': 'شكرًا لك!',
+  'receipt.bye': 'تم الدفع. نراك قريبًا.',
+
+  'ended.done.title': 'إلى اللقاء',
+  'ended.done.text': 'انتهت الجلسة. يظهر رمز جديد بعد لحظة.',
+  'ended.expired.title': 'انتهى الوقت',
+  'ended.expired.text': 'انتهت الجلسة تلقائيًا. امسح الرمز الجديد للمتابعة.',
+  'ended.released.title': 'تم الفصل',
+  'ended.released.text': 'لم يعد الهاتف الآخر متصلًا. امسح الرمز الجديد.',
+  'ended.stayed.title': 'لم يتم الانتقال',
+  'ended.stayed.text': 'يستمر التسوق بالعربة الأخرى. للانتقال إلى هنا امسح الرمز الجديد.',
+  'ended.moved.title': 'نراك هناك',
+  'ended.moved.text': 'انتقلت جلستك إلى عربة أخرى.',
+};

@@ -1,0 +1,77 @@
+// English for the cart's screen.
+
+export default {
+  'lost': 'Reconnecting',
+  'label': 'Cart {label}',
+
+  'enrol.title': 'Set up this cart',
+  'enrol.how': 'Open “Carts” in the store admin, choose this cart and ask for an enrolment code. It works once, for ten minutes.',
+  'enrol.code': 'Enrolment code',
+  'enrol.go': 'Set up',
+  'enrol.scan': 'Scan it',
+  'enrol.again': 'This screen is no longer enrolled. Ask for a new code.',
+  'enrol.bad': 'This code is not right, or it is too old. Check it or ask for a new one.',
+  'enrol.empty': 'Type the code first.',
+  'enrol.camera': 'There is no camera to scan with. Type the code instead.',
+
+  'ready.title': 'Scan to start shopping',
+  'ready.step1': 'Open your phone’s camera',
+  'ready.step2': 'Point it at the code',
+  'ready.step3': 'Tap, compare, shop',
+  'ready.picture': 'QR code: scan it with your phone to start shopping with this cart',
+  'ready.fresh': 'New code in {seconds} s',
+  'ready.wait': 'A fresh code is coming',
+  'ready.lost': 'Reconnecting. The code comes back by itself.',
+
+  'unavailable.in-use.title': 'This cart is taken',
+  'unavailable.in-use.text': 'Someone is shopping with it. Please take another one.',
+  'unavailable.maintenance.title': 'Having a rest',
+  'unavailable.maintenance.text': 'This cart is being looked after. Please take another one.',
+  'unavailable.battery-low.title': 'Battery low',
+  'unavailable.battery-low.text': 'This cart needs to charge. Please take another one.',
+  'unavailable.other.title': 'Not in service',
+  'unavailable.other.text': 'Please take another cart.',
+
+  'shopping.eyebrow': 'You are connected',
+  'shopping.hello': 'Hi {name}',
+  'shopping.hello-nobody': 'Hello',
+  'shopping.on': 'Happy shopping',
+  'shopping.text': 'Compare the number with your phone. If it is the same, off you go.',
+  'shopping.on-text': 'When you are done, pay on your phone.',
+  'shopping.compare': 'Check number',
+  'shopping.same': 'The same number is on your phone.',
+  'shopping.time': 'Shopping time',
+
+  'help': 'Help',
+  'help.title': 'How can we help?',
+  'help.pay': 'To pay, tap “Check out” on your phone.',
+  'help.leave': 'To give the cart back, tap “End” on your phone.',
+  'help.staff': 'Anything else: ask one of us and tell us this is {label}.',
+
+  'notyou': 'Not you?',
+  'notyou.title': 'Is this not you?',
+  'notyou.text': 'We disconnect the other phone. Then you can scan a new code.',
+  'notyou.yes': 'Disconnect',
+  'notyou.no': 'It is me',
+
+  'idle.title': 'Still shopping?',
+  'idle.text': 'Nothing has happened for a while. Touch the screen to keep this cart.',
+  'idle.here': 'I am still here',
+
+  'checkout.title': 'Finish on your phone',
+  'checkout.text': 'Checkout has started. Confirm the payment on your phone.',
+
+  'receipt.thanks': 'Thank you!',
+  'receipt.bye': 'All paid. See you again soon.',
+
+  'ended.done.title': 'Goodbye',
+  'ended.done.text': 'The session has ended. A new code comes in a moment.',
+  'ended.expired.title': 'Time is up',
+  'ended.expired.text': 'The session ended by itself. Scan the new code to go on.',
+  'ended.released.title': 'Disconnected',
+  'ended.released.text': 'The other phone is no longer connected. Scan the new code.',
+  'ended.stayed.title': 'Not moved',
+  'ended.stayed.text': 'The shopping goes on at the other cart. To move it here, scan the new code.',
+  'ended.moved.title': 'See you over there',
+  'ended.moved.text': 'Your session has moved to another cart.',
+};

@@ -1,0 +1,117 @@
+//! A network that drops packets. It is a network namespace of the test's own, where packets to the clients' address can be
+//! sent into a black hole and let through again.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::load::Load;
+use crate::program::Program;
+
+const CLIENTS: &str = "127.0.0.9";
+
+/// Runs the calling test again inside its own network and mount namespaces. True in there; false outside, where the test
+/// is over: it has passed inside.
+pub fn within_namespaces(test: &str) -> bool {
+    if std::env::var_os("CARTLINK_NAMESPACE").is_some() {
+        run("ip", "link set lo up");
+        return true;
+    }
+    let unshare = ["--map-root-user", "--net", "--mount", "--"];
+    let tried = Command::new("unshare").args(unshare).args(["ip", "link", "set", "lo", "up"]).output();
+    let refusal = match &tried {
+        Ok(output) if output.status.success() => None,
+        Ok(output) => Some(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
+        Err(error) => Some(error.to_string()),
+    };
+    assert!(
+        refusal.is_none(),
+        "this test drops packets in network and mount namespaces of its own, and this machine does not let it make them \
+         ({}). Run it as root with CAP_SYS_ADMIN (in a container: --privileged), or let users make namespaces: \
+         sysctl kernel.unprivileged_userns_clone=1 kernel.apparmor_restrict_unprivileged_userns=0",
+        refusal.unwrap_or_default()
+    );
+    let inside = Command::new("unshare")
+        .args(unshare)
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--nocapture"])
+        .env("CARTLINK_NAMESPACE", "1")
+        .status()
+        .unwrap();
+    assert!(inside.success(), "it failed inside the namespace, see above");
+    false
+}
+
+fn run(program: &str, args: &str) {
+    assert!(Command::new(program).args(args.split(' ')).status().unwrap().success(), "{program} {args}");
+}
+
+fn drop_packets(on: bool) {
+    let verb = if on { "add" } else { "del" };
+    run("ip", &format!("route {verb} blackhole {CLIENTS}/32 table local"));
+}
+
+#[tokio::test]
+async fn packets_dropped_for_seconds_at_a_time_cost_nobody_an_event() {
+    if !within_namespaces("network::packets_dropped_for_seconds_at_a_time_cost_nobody_an_event") {
+        return;
+    }
+    let mut program = Program::start(&[]).await;
+    let plain = program.http.clone();
+    program.http =
+        reqwest::Client::builder().local_address(CLIENTS.parse::<std::net::IpAddr>().unwrap()).build().unwrap();
+    let mut load = Load::gather(&program, &program.public(""), 4, 10).await;
+    program.http = plain;
+    load.publish(&program, Duration::from_millis(2));
+    for _ in 0..5 {
+        let more = load.promised() + 200;
+        load.until_promised(more).await;
+        drop_packets(true);
+        let more = load.promised() + 200;
+        load.until_promised(more).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        drop_packets(false);
+    }
+    load.rest_and_check().await;
+    assert_eq!(load.statuses(), Vec::<u16>::new(), "publishers were never disturbed");
+}
+
+/// `TCP_USER_TIMEOUT` is 25 s; two heartbeats at most pass before it starts to run.
+#[tokio::test]
+async fn a_client_whose_network_is_gone_for_good_is_freed() {
+    if !within_namespaces("network::a_client_whose_network_is_gone_for_good_is_freed") {
+        return;
+    }
+    let program = Program::start(&["--heartbeat=2s"]).await;
+    let before = program.open_files();
+    let mut clients = Vec::new();
+    for _ in 0..20 {
+        clients.push(silent_client(&program, &program.token("quiet").await));
+    }
+    assert!(program.open_files() >= before + clients.len());
+    drop_packets(true);
+    let gone = Instant::now();
+    // Idle connections that tokens were asked through are kept for longer than this takes.
+    while program.open_files() > before + clients.len() / 2 {
+        assert!(
+            gone.elapsed() < Duration::from_secs(60),
+            "{} files are open, {before} were before",
+            program.open_files()
+        );
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    drop_packets(false);
+}
+
+fn silent_client(program: &Program, token: &str) -> TcpStream {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::new(CLIENTS.parse().unwrap(), 0).into()).unwrap();
+    socket.connect(&SocketAddr::from(([127, 0, 0, 1], program.port)).into()).unwrap();
+    let mut stream = TcpStream::from(socket);
+    write!(stream, "GET /events/ HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {token}\r\n\r\n").unwrap();
+    let mut first = [0; 12];
+    stream.read_exact(&mut first).unwrap();
+    assert_eq!(&first, b"HTTP/1.1 200");
+    stream
+}
