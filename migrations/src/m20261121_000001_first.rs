@@ -157,7 +157,6 @@ CREATE TABLE events (
     PRIMARY KEY (channel, seq)
 ) :clustered;
 CREATE INDEX events_by_session ON events (session_id) WHERE session_id IS NOT NULL;
-CREATE INDEX events_by_age ON events (created_at);
 
 CREATE TABLE idempotency (
     principal TEXT NOT NULL,

@@ -14,8 +14,8 @@ use crate::app::App;
 use crate::clock::Timestamp;
 use crate::db::{Db, Txn};
 
-/// How often it looks.
-const EVERY: Duration = Duration::from_secs(60);
+/// How often it looks at all channels: days are what is kept, and a look is a seek in the log for each.
+const EVERY: Duration = Duration::from_secs(15 * 60);
 
 /// Events per transaction: short enough that nobody who writes waits for it.
 const BATCH: i64 = 1000;
@@ -43,32 +43,27 @@ pub async fn run(app: Arc<App>) {
 pub async fn drop_before(db: &Db, cutoff: Timestamp) -> Result<i64, DbErr> {
     let (mut dropped, mut after) = (0, String::new());
     loop {
-        let channels = store::with_events_before(db.read(), cutoff, &after, CHANNELS).await?;
+        let channels = store::with_oldest_before(db.read(), cutoff, &after, CHANNELS, BATCH).await?;
         let Some((last, _)) = channels.last() else {
             return Ok(dropped);
         };
-        after = last.clone();
+        let last = last.clone();
+        let mut more = false;
         for (name, newest) in channels {
-            if let Ok(channel) = Channel::try_from(name) {
-                dropped += drop_from(db, &channel, newest).await?;
+            if let (Some(newest), Ok(channel)) = (newest, Channel::try_from(name)) {
+                let batch = db.write(async move |txn: &Txn<'_>| drop_batch(&**txn, &channel, newest).await).await?;
+                more |= batch == BATCH;
+                dropped += batch;
             }
+        }
+        // A channel with more of the kind is looked at again, beside its neighbours.
+        if !more {
+            after = last;
         }
     }
 }
 
 /// Drops a channel's events up to `newest`, as far as no open session needs them.
-async fn drop_from(db: &Db, channel: &Channel, newest: i64) -> Result<i64, DbErr> {
-    let mut dropped = 0;
-    loop {
-        let channel = channel.clone();
-        let batch = db.write(async move |txn: &Txn<'_>| drop_batch(&**txn, &channel, newest).await).await?;
-        dropped += batch;
-        if batch < BATCH {
-            return Ok(dropped);
-        }
-    }
-}
-
 async fn drop_batch(conn: &impl ConnectionTrait, channel: &Channel, newest: i64) -> Result<i64, DbErr> {
     store::lock_head(conn, channel).await?;
     let Some(head) = head(conn, channel).await? else {

@@ -201,22 +201,32 @@ pub async fn lock_head(conn: &impl ConnectionTrait, channel: &Channel) -> Result
     db::row(conn, &text, [channel.to_string().into()]).await.map(drop)
 }
 
-/// Channels after `after` that have events before `cutoff`, with the newest of these.
-pub async fn with_events_before(
+/// Looks at up to `limit` channels after `after`, in the order of their names: each with the newest of its first `batch`
+/// events that is from before `cutoff`, if there is one.
+///
+/// A channel's events lie in the order of their age, so its first one tells whether there is anything to drop; an index by
+/// age would be one more page to write for each event, in all the time in which nothing is dropped.
+pub async fn with_oldest_before(
     conn: &impl ConnectionTrait,
     cutoff: Timestamp,
     after: &str,
     limit: u32,
-) -> Result<Vec<(String, i64)>, DbErr> {
+    batch: i64,
+) -> Result<Vec<(String, Option<i64>)>, DbErr> {
     #[derive(FromQueryResult)]
-    struct Old {
+    struct Looked {
         channel: String,
-        newest: i64,
+        newest: Option<i64>,
     }
-    let text = "SELECT channel, MAX(seq) AS newest FROM events WHERE created_at < $1 AND channel > $2 \
-        GROUP BY channel ORDER BY channel LIMIT $3";
-    let old: Vec<Old> = db::all(conn, text, [cutoff.0.into(), after.into(), i64::from(limit).into()]).await?;
-    Ok(old.into_iter().map(|old| (old.channel, old.newest)).collect())
+    let text = "SELECT h.channel, CASE WHEN \
+          (SELECT e.created_at FROM events e WHERE e.channel = h.channel ORDER BY e.seq LIMIT 1) < $1 \
+        THEN (SELECT MAX(o.seq) FROM \
+          (SELECT e.seq, e.created_at FROM events e WHERE e.channel = h.channel ORDER BY e.seq LIMIT $4) o \
+          WHERE o.created_at < $1) END AS newest \
+        FROM channel_heads h WHERE h.channel > $2 ORDER BY h.channel LIMIT $3";
+    let values = [cutoff.0.into(), after.into(), i64::from(limit).into(), batch.into()];
+    let looked: Vec<Looked> = db::all(conn, text, values).await?;
+    Ok(looked.into_iter().map(|looked| (looked.channel, looked.newest)).collect())
 }
 
 /// The first event up to `upto` that belongs to a session still open.

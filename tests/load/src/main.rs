@@ -5,6 +5,7 @@
 
 mod crowd;
 mod fleet;
+mod floor;
 mod http;
 mod net;
 mod ours;
@@ -99,6 +100,8 @@ enum Row {
     P8,
     P9,
     P10,
+    /// Of P2, what SQLite alone takes for the same rows.
+    Floor,
     /// No measurement: what fleets up to `--carts` cost, reckoned from measured prices.
     Plan,
     /// No measurement but one: what many nodes' head checks and the return of many streams lead to.
@@ -138,7 +141,7 @@ fn run(args: &Args) -> Result<(), String> {
     let circumstances = report::circumstances();
     let mut report = Report::default();
     for turn in 1..=args.runs {
-        for row in [Row::P1, Row::P2, Row::P3, Row::P5, Row::P6, Row::P7, Row::P8, Row::P9, Row::P10] {
+        for row in [Row::P1, Row::P2, Row::P3, Row::P5, Row::P6, Row::P7, Row::P8, Row::P9, Row::P10, Row::Floor] {
             for stage in stages.iter().filter(|_| args.wants(row)) {
                 if let Err(why) = measure(row, stage, args, turn, &mut report) {
                     eprintln!("  turn {turn}: {why}");
@@ -197,6 +200,12 @@ fn measure(row: Row, stage: &Stage, args: &Args, turn: u32, report: &mut Report)
         Row::P8 if turn == 1 => scan::pictures(stage, report, args.runs),
         Row::P9 => resume::crash(stage, report),
         Row::P10 if turn == 1 => scan::across_nodes(stage, report, &args.cluster()?, args.runs),
+        Row::Floor => {
+            let Kind::Cartlink { program } = &stage.kind else { return Ok(()) };
+            let measured = floor::sqlite(program, &stage.scratch, args.core, report);
+            process::pin_self(args.core + 1);
+            measured
+        }
         Row::P6 | Row::P7 | Row::P8 | Row::P10 | Row::Plan | Row::Simulate | Row::All => Ok(()),
     }
 }

@@ -102,7 +102,7 @@ fn stat_fields(pid: u32) -> Option<Vec<String>> {
     Some(rest.split(' ').map(str::to_owned).collect())
 }
 
-fn cpu_of(pid: u32) -> Option<f64> {
+pub fn cpu_of(pid: u32) -> Option<f64> {
     const TICKS_PER_SECOND: f64 = 100.0;
     let fields = stat_fields(pid)?;
     let ticks = |at: usize| fields.get(at)?.parse::<f64>().ok();
