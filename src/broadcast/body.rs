@@ -98,7 +98,7 @@ impl<V: View> EventStream<V> {
             place,
             follower,
             view,
-            opening: Some((frame::opening() + &opening).into()),
+            opening: Some(opening.into()),
             alarm: Alarm::default(),
             next_beat: next_beat(&app),
             ends: Ends { expires_at, warned: false, max_age: Instant::now() + max_age },
