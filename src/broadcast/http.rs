@@ -79,12 +79,13 @@ pub fn enter(app: &Data<App>, owner: (Owner, usize), address: Address) -> Result
     entered.map_err(|met| full(met, cap))
 }
 
-/// `?last_event_id=`, `?named=1` and `?ack=1`.
+/// `?last_event_id=`, `?named=1`, and of a cart's own screen `?ack=1` and `?qr=1`.
 #[derive(Debug, Deserialize)]
 pub struct StreamQuery {
     last_event_id: Option<String>,
-    named: Option<u8>,
-    ack: Option<u8>,
+    pub(super) named: Option<u8>,
+    pub(super) ack: Option<u8>,
+    pub(super) qr: Option<u8>,
 }
 
 /// The last id a client has seen: the header a browser sends by itself, or the query a page adds.
@@ -123,8 +124,8 @@ fn is_kept_after(id: &EventId, head: &Head) -> bool {
 
 /// `GET /sse/{cart_id}`: the cart's own screens, its staff, and customers who have a session there.
 #[utoipa::path(get, path = "/sse/{cart_id}", tag = "streams",
-    params(("cart_id" = String, Path), ("ticket" = Option<String>, Query), ("last_event_id" = Option<String>, Query), ("named" = Option<u8>, Query), ("ack" = Option<u8>, Query)),
-    responses((status = 200, content_type = "text/event-stream", description = "A Greeting, then CartEvents"), (status = 401), (status = 404)))]
+    params(("cart_id" = String, Path), ("ticket" = Option<String>, Query), ("last_event_id" = Option<String>, Query), ("named" = Option<u8>, Query), ("ack" = Option<u8>, Query), ("qr" = Option<u8>, Query)),
+    responses((status = 200, content_type = "text/event-stream", description = "A Greeting, then CartEvents; CodeFrames between them on the cart's own stream with `?qr=1`"), (status = 401), (status = 404)))]
 pub async fn sse(
     app: Data<App>,
     request: HttpRequest,
@@ -147,7 +148,7 @@ pub async fn sse(
     }
     let exp = principal.exp();
     let named = query.named == Some(1);
-    let view = CartView::new(Arc::clone(&app), &principal, query.ack == Some(1));
+    let view = CartView::new(Arc::clone(&app), &principal, &query);
     let Some(num) = num else {
         // A customer, and no such cart: as if there were one, and nothing happened on it.
         let opening = greeting(&cart_id, None, None, false);
