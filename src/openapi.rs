@@ -31,7 +31,7 @@ use crate::{account, admin, broadcast, cart, checkout, control, event, health, q
         webhook::http::list, webhook::http::create, webhook::http::remove, webhook::http::dead_letters, webhook::http::replay,
         admin::sessions::http::list, admin::sessions::http::read, admin::sessions::http::end, admin::floor::http::follow, admin::attention::http::list, admin::stats::http::read,
     ),
-    components(schemas(Problem, CartEvent, Greeting, admin::floor::FloorCart, checkout::Receipt)),
+    components(schemas(Problem, CartEvent, Greeting, broadcast::codes::CodeFrame, admin::floor::FloorCart, checkout::Receipt)),
     modifiers(&Credentials),
     security(("bearer" = []), ("device_key" = []), ("device_cookie" = [])),
 )]

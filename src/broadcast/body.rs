@@ -55,9 +55,14 @@ pub trait View: Unpin + 'static {
     /// The server ends the stream: it is not the reader who goes away.
     fn dismissed(&mut self) {}
 
-    /// What the view itself has to say, where it follows no channel: the latest state, whenever it is read.
+    /// What the view itself has to say while no event waits: the latest state, whenever it is read, or a code to draw.
     fn poll_state(&mut self, _: &mut Context<'_>) -> Poll<Bytes> {
         Poll::Pending
+    }
+
+    /// When it has to be asked for that again, whether anything happens or not.
+    fn due_at(&self) -> Option<Timestamp> {
+        None
     }
 }
 
@@ -98,7 +103,7 @@ impl<V: View> EventStream<V> {
             place,
             follower,
             view,
-            opening: Some((frame::opening() + &opening).into()),
+            opening: Some(opening.into()),
             alarm: Alarm::default(),
             next_beat: next_beat(&app),
             ends: Ends { expires_at, warned: false, max_age: Instant::now() + max_age },
@@ -178,7 +183,9 @@ impl<V: View> EventStream<V> {
             let Some(follower) = &mut self.follower else {
                 return self.view.poll_state(cx).map(Ok);
             };
-            let events = ready!(follower.poll_events(cx));
+            let Poll::Ready(events) = follower.poll_events(cx) else {
+                return self.view.poll_state(cx).map(Ok);
+            };
             let mut frames = Vec::new();
             for entry in events.as_deref().map_err(|_| Lost)? {
                 let Some(bytes) = self.view.frame(entry) else { continue };
@@ -256,6 +263,9 @@ impl<V: View> MessageBody for EventStream<V> {
         if let Some(at) = this.ends.expires_at {
             let warned = if this.ends.warned || !this.view.is_ours() { Duration::ZERO } else { WARNING };
             wake_at = wake_at.min(Instant::now() + at.since(this.app.clock.now()).saturating_sub(warned));
+        }
+        if let Some(at) = this.view.due_at() {
+            wake_at = wake_at.min(Instant::now() + at.since(this.app.clock.now()));
         }
         this.alarm.set(wake_at, cx.waker());
         Poll::Pending

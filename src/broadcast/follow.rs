@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::{After, Entry, Following};
 use crate::app::App;
 use crate::event::Epoch;
-use crate::event::store::{self, Read};
+use crate::event::store::{self, Head, Read};
 use crate::store::Settings;
 
 /// Events per look: what a socket's buffer takes at a time.
@@ -40,10 +40,11 @@ pub struct Follower {
 }
 
 impl Follower {
-    /// Goes on after `seq` of the life `epoch`; `None` where the channel has had no event yet.
-    pub fn new(app: Arc<App>, following: Following, epoch: Option<Epoch>, seq: i64, head: i64) -> Self {
+    /// Goes on after `seq` of the life that `head` is of; of a channel yet to be born, whichever it will have.
+    pub fn new(app: Arc<App>, following: Following, head: Head, seq: i64) -> Self {
         // What lies between `seq` and `head` is known to be there, and in no tail for certain.
-        following.starts_at(head);
+        following.starts_at(head.seq);
+        let epoch = Some(head.epoch).filter(|epoch| *epoch != Epoch::unborn());
         Self { app, following, epoch, seq, reading: None, failing_since: None }
     }
 

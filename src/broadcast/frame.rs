@@ -13,9 +13,12 @@ use crate::event::{Event, EventId, Kind};
 /// A heartbeat: a comment, which no client shows.
 pub const HEARTBEAT: &[u8] = b":\n\n";
 
-/// The first bytes: how long to wait before coming back, and a comment that opens buffers.
-pub fn opening() -> String {
-    format!("{}: connected\n\n", retry(Duration::from_secs(2), Duration::from_secs(5)))
+/// The first bytes: how long to wait before coming back, a comment that opens buffers, and the `place` of a client that
+/// may be away before there is anything to tell. The block dispatches nothing, for it has no data; its id counts.
+pub fn opening(place: Option<&EventId>) -> String {
+    let retry = retry(Duration::from_secs(2), Duration::from_secs(5));
+    let id = place.map(|id| format!("id: {id}\n")).unwrap_or_default();
+    format!("{retry}: connected\n{id}\n")
 }
 
 /// `retry:` somewhere between the two, so that clients do not come back all at once.

@@ -19,7 +19,7 @@ use crate::auth::{self, Address, Principal};
 use crate::cart::{self, Cart};
 use crate::error::{Failure, Result};
 use crate::event::store::Head;
-use crate::event::{Channel, EventId};
+use crate::event::{Channel, Epoch, EventId};
 use crate::ids::{CartId, CartNum};
 use crate::session::{self, Session, http::SessionView};
 
@@ -79,12 +79,13 @@ pub fn enter(app: &Data<App>, owner: (Owner, usize), address: Address) -> Result
     entered.map_err(|met| full(met, cap))
 }
 
-/// `?last_event_id=`, `?named=1` and `?ack=1`.
+/// `?last_event_id=`, `?named=1`, and of a cart's own screen `?ack=1` and `?qr=1`.
 #[derive(Debug, Deserialize)]
 pub struct StreamQuery {
     last_event_id: Option<String>,
-    named: Option<u8>,
-    ack: Option<u8>,
+    pub(super) named: Option<u8>,
+    pub(super) ack: Option<u8>,
+    pub(super) qr: Option<u8>,
 }
 
 /// The last id a client has seen: the header a browser sends by itself, or the query a page adds.
@@ -105,22 +106,26 @@ pub enum Start {
 }
 
 /// Judges a last event id against the head.
-pub fn start(last: Option<&str>, head: Option<&Head>) -> Start {
+pub fn start(last: Option<&str>, head: &Head) -> Start {
     let Some(last) = last else {
         return Start::Fresh;
     };
-    match (last.parse::<EventId>(), head) {
-        (Ok(id), Some(head)) if id.epoch == head.epoch && (head.dropped..=head.seq).contains(&id.seq) => {
-            Start::After(id.seq)
-        }
+    match last.parse::<EventId>() {
+        Ok(id) if is_kept_after(&id, head) => Start::After(id.seq),
         _ => Start::Reset,
     }
 }
 
+/// Whether all that comes after this place is there. For who came before the channel's life began, that is everything.
+fn is_kept_after(id: &EventId, head: &Head) -> bool {
+    let before_all = id.epoch == Epoch::unborn() && id.seq == 0;
+    (before_all || id.epoch == head.epoch) && (head.dropped..=head.seq).contains(&id.seq)
+}
+
 /// `GET /sse/{cart_id}`: the cart's own screens, its staff, and customers who have a session there.
 #[utoipa::path(get, path = "/sse/{cart_id}", tag = "streams",
-    params(("cart_id" = String, Path), ("ticket" = Option<String>, Query), ("last_event_id" = Option<String>, Query), ("named" = Option<u8>, Query), ("ack" = Option<u8>, Query)),
-    responses((status = 200, content_type = "text/event-stream", description = "A Greeting, then CartEvents"), (status = 401), (status = 404)))]
+    params(("cart_id" = String, Path), ("ticket" = Option<String>, Query), ("last_event_id" = Option<String>, Query), ("named" = Option<u8>, Query), ("ack" = Option<u8>, Query), ("qr" = Option<u8>, Query)),
+    responses((status = 200, content_type = "text/event-stream", description = "A Greeting, then CartEvents; CodeFrames between them on the cart's own stream with `?qr=1`"), (status = 401), (status = 404)))]
 pub async fn sse(
     app: Data<App>,
     request: HttpRequest,
@@ -143,19 +148,12 @@ pub async fn sse(
     }
     let exp = principal.exp();
     let named = query.named == Some(1);
-    let view = CartView::new(Arc::clone(&app), &principal, query.ack == Some(1));
+    let view = CartView::new(Arc::clone(&app), &principal, &query);
     let Some(num) = num else {
         // A customer, and no such cart: as if there were one, and nothing happened on it.
         let opening = greeting(&cart_id, None, None, false);
-        return Ok(EventStream::new(
-            app.into_inner(),
-            place,
-            None,
-            view,
-            frame::frame(None, None, &opening.to_string()),
-            exp,
-        )
-        .respond());
+        let opening = frame::opening(None) + &frame::frame(None, None, &opening.to_string());
+        return Ok(EventStream::new(app.into_inner(), place, None, view, opening, exp).respond());
     };
     let last = last_event_id(&request, query.last_event_id.as_deref());
     let (follower, view, opening) = open(&app, num, &cart_id, view, last.as_deref()).await?;
@@ -189,22 +187,23 @@ async fn open(
 ) -> Result<(Follower, CartView, String)> {
     let following = app.broadcaster.follow(Channel::Cart(num));
     let (cart, head, session) = snapshot(app, num).await?;
-    let start = start(last, Some(&head));
+    let start = start(last, &head);
     let seq = if let Start::After(seq) = start { seq } else { head.seq };
     let mine = session.filter(|session| view.may_see(session.customer));
     let shown = if view.sees_all() { Some(&cart) } else { mine.as_ref().map(|_| &cart) };
-    let id = EventId { epoch: head.epoch.clone(), seq: head.seq };
+    let id = head.id();
     let greeting = greeting(cart_id, shown, mine.as_ref(), matches!(start, Start::Reset));
     // On a resumed stream the greeting is no part of the history that follows, so it bears no id; nor
     // may it tell a stranger that the cart exists.
     let bears_id = shown.is_some() && !matches!(start, Start::After(_));
-    let mut opening = frame::frame(bears_id.then_some(&id as &dyn std::fmt::Display), None, &greeting.to_string());
+    let greeting = frame::frame(bears_id.then_some(&id as &dyn std::fmt::Display), None, &greeting.to_string());
+    let mut opening = frame::opening(None) + &greeting;
     if let (Some(session), false) = (&mine, matches!(start, Start::After(_)))
         && let Some(started) = view.started_again(app, session, &id).await?
     {
         opening.push_str(&started);
     }
-    let follower = Follower::new(Arc::clone(app), following, Some(head.epoch), seq, head.seq);
+    let follower = Follower::new(Arc::clone(app), following, head, seq);
     Ok((follower, view, opening))
 }
 

@@ -6,6 +6,7 @@
 
 pub mod body;
 pub mod bus;
+pub mod codes;
 pub mod follow;
 pub mod frame;
 pub mod http;

@@ -60,21 +60,30 @@ impl Handle {
         }
     }
 
-    fn end(&self, ending: Ending) {
+    /// Since when it is open.
+    pub fn since(&self) -> Timestamp {
+        self.opened_at
+    }
+
+    /// The hash of the device key that opened it, if one did.
+    pub fn key(&self) -> Option<&str> {
+        self.key.get().map(AsRef::as_ref)
+    }
+
+    /// Ends it.
+    pub fn end(&self, ending: Ending) {
         self.ending.store(ending as u8, Ordering::Release);
         self.waker.wake();
     }
 }
 
 /// An open stream, as what it lives by is checked.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Open {
     /// What it lives by.
     pub owner: Owner,
-    /// Since when.
-    pub since: Timestamp,
-    /// The hash of the device key that opened it, if one did.
-    pub key: Option<Box<str>>,
+    /// What ends this one, and no other of the same owner: of a cart's streams, say, those of an earlier key.
+    pub handle: Arc<Handle>,
 }
 
 /// All open streams of this node.
@@ -210,7 +219,7 @@ impl Streams {
     /// As [`close_but`](Self::close_but), on this node.
     pub fn close_here(&self, owner: &Owner, but: Option<&str>) {
         for (_, handle) in lock(&self.by_owner).get(owner).into_iter().flatten() {
-            if but.is_none() || handle.key.get().map(AsRef::as_ref) != but {
+            if but.is_none() || handle.key() != but {
                 handle.end(Ending::Revoked);
             }
         }
@@ -220,12 +229,7 @@ impl Streams {
     pub fn all(&self) -> Vec<Open> {
         let mut all = Vec::new();
         for (owner, handles) in lock(&self.by_owner).iter() {
-            let open = |(_, handle): (usize, &Arc<Handle>)| Open {
-                owner: owner.clone(),
-                since: handle.opened_at,
-                key: handle.key.get().cloned(),
-            };
-            all.extend(handles.iter().map(open));
+            all.extend(handles.iter().map(|(_, handle)| Open { owner: owner.clone(), handle: Arc::clone(handle) }));
         }
         all
     }

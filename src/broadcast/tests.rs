@@ -66,10 +66,11 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// A client: its stream, and the last id it has seen.
+/// A client: its stream, its place, and the last id it has been told.
 struct Client {
     follower: Follower,
     at: i64,
+    id: String,
 }
 
 /// A channel, those who follow it, and what the server knows of it.
@@ -83,7 +84,7 @@ struct Story {
 
 impl Story {
     async fn head(&self) -> Head {
-        store::head(self.app.db.read(), &self.channel).await.unwrap().expect("made with the story")
+        store::head(self.app.db.read(), &self.channel).await.unwrap().unwrap_or_else(Head::unborn)
     }
 
     async fn commit(&mut self, count: usize) {
@@ -104,13 +105,15 @@ impl Story {
     }
 
     /// As a client that connects with this id.
-    async fn connect(&self, last: Option<&str>) -> (Follower, i64, bool) {
+    async fn connect(&self, last: Option<&str>) -> (Client, bool) {
         let following = self.broadcaster.follow(self.channel.clone());
         let head = self.head().await;
-        let start = start(last, Some(&head));
+        let start = start(last, &head);
         let at = if let Start::After(seq) = start { seq } else { head.seq };
-        let follower = Follower::new(Arc::clone(&self.app), following, Some(head.epoch), at, head.seq);
-        (follower, at, matches!(start, Start::Reset))
+        let reset = matches!(start, Start::Reset);
+        let id = last.filter(|_| !reset).map_or_else(|| head.id().to_string(), str::to_owned);
+        let follower = Follower::new(Arc::clone(&self.app), following, head, at);
+        (Client { follower, at, id }, reset)
     }
 
     /// Reads until there is nothing more, coming back as a browser does where the stream ends.
@@ -129,6 +132,7 @@ impl Story {
                     for entry in events {
                         prop_assert_eq!(entry.event.seq, client.at + 1, "no gap, no repeat, no disorder");
                         client.at += 1;
+                        client.id = entry.event.id().to_string();
                     }
                 }
                 Some(Err(Lost)) => {
@@ -145,11 +149,10 @@ impl Story {
     async fn come_back(&mut self, n: usize) -> TestCaseResult {
         let head = self.head().await;
         let at = self.clients[n].at;
-        let id = EventId { epoch: head.epoch, seq: at }.to_string();
-        let (follower, start, reset) = self.connect(Some(&id)).await;
+        let (client, reset) = self.connect(Some(&self.clients[n].id)).await;
         prop_assert_eq!(reset, at < head.dropped);
-        prop_assert_eq!(start, if reset { head.seq } else { at });
-        self.clients[n] = Client { follower, at: start };
+        prop_assert_eq!(client.at, if reset { head.seq } else { at });
+        self.clients[n] = client;
         Ok(())
     }
 
@@ -172,17 +175,17 @@ impl Story {
             Op::Connect(back) => {
                 let seq = back.map(|back| (head.seq - i64::try_from(back).unwrap()).max(0));
                 let id = seq.map(|seq| EventId { epoch: head.epoch.clone(), seq }.to_string());
-                let (follower, at, reset) = self.connect(id.as_deref()).await;
+                let (client, reset) = self.connect(id.as_deref()).await;
                 prop_assert_eq!(reset, seq.is_some_and(|seq| seq < head.dropped));
-                prop_assert_eq!(at, seq.filter(|_| !reset).unwrap_or(head.seq));
-                self.clients.push(Client { follower, at });
+                prop_assert_eq!(client.at, seq.filter(|_| !reset).unwrap_or(head.seq));
+                self.clients.push(client);
             }
             Op::ConnectAstray { beyond } => {
                 let id =
                     if beyond { format!("{}.{}", head.epoch.0, head.seq + 1) } else { format!("another.{}", head.seq) };
-                let (follower, at, reset) = self.connect(Some(&id)).await;
-                prop_assert!(reset && at == head.seq);
-                self.clients.push(Client { follower, at });
+                let (client, reset) = self.connect(Some(&id)).await;
+                prop_assert!(reset && client.at == head.seq);
+                self.clients.push(client);
             }
             Op::Read(n) if !self.clients.is_empty() => self.read(n % self.clients.len()).await?,
             Op::Leave(n) if !self.clients.is_empty() => drop(self.clients.swap_remove(n % self.clients.len())),
@@ -208,9 +211,12 @@ impl Story {
     }
 }
 
-async fn tell(app: Arc<App>, channel: Channel, ops: Vec<Op>) -> TestCaseResult {
-    let made = channel.clone();
-    app.db.write(async move |txn: &Txn<'_>| store::create_channel(&**txn, &made).await).await.unwrap();
+/// Half of the channels are made before their first event, as a cart's is, and half by it.
+async fn tell(app: Arc<App>, channel: Channel, made: bool, ops: Vec<Op>) -> TestCaseResult {
+    if made {
+        let channel = channel.clone();
+        app.db.write(async move |txn: &Txn<'_>| store::create_channel(&**txn, &channel).await).await.unwrap();
+    }
     let mut story = Story { app, broadcaster: alone(), channel, untold: Vec::new(), clients: Vec::new() };
     for op in ops {
         story.take(op).await?;
@@ -244,9 +250,9 @@ fn each_follower_gets_exactly_its_suffix_or_a_marked_reset() {
     let (app, _background) = runtime.block_on(local.run_until(starting)).unwrap();
     let channels = AtomicU32::new(0);
     let mut runner = TestRunner::new(ProptestConfig { cases: 100, ..ProptestConfig::default() });
-    let told = runner.run(&proptest::collection::vec(op(), 0..60), |ops| {
+    let told = runner.run(&(any::<bool>(), proptest::collection::vec(op(), 0..60)), |(made, ops)| {
         let channel = Channel::Emitted(channels.fetch_add(1, Ordering::Relaxed).to_string().into());
-        runtime.block_on(local.run_until(tell(Arc::clone(&app), channel, ops)))
+        runtime.block_on(local.run_until(tell(Arc::clone(&app), channel, made, ops)))
     });
     told.unwrap();
 }

@@ -1,6 +1,7 @@
 //! How one follower sees a cart's stream: the cart itself, its staff, or a customer.
 
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,9 +9,12 @@ use serde_json::Value;
 
 use super::Entry;
 use super::body::View;
+use super::codes::Codes;
 use super::frame::{self, Viewer};
+use super::http::StreamQuery;
 use crate::app::App;
 use crate::auth::Principal;
+use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::event::{Channel, Event, EventId, Joined, Kind, display_name};
 use crate::ids::{AccountId, CartId, CartNum, SessionId};
@@ -21,6 +25,8 @@ use crate::token::CartSessionToken;
 pub struct CartView {
     app: Arc<App>,
     sees: Sees,
+    /// Boxed, for most streams have none.
+    codes: Option<Box<Codes>>,
 }
 
 enum Sees {
@@ -34,13 +40,19 @@ enum Sees {
 }
 
 impl CartView {
-    pub(super) fn new(app: Arc<App>, principal: &Principal, acks: bool) -> Self {
+    pub(super) fn new(app: Arc<App>, principal: &Principal, query: &StreamQuery) -> Self {
+        let codes = match principal {
+            Principal::Device(device) if query.qr == Some(1) => {
+                Some(Box::new(Codes::new(Arc::clone(&app), device.cart, query.named == Some(1))))
+            }
+            _ => None,
+        };
         let sees = match principal {
-            Principal::Device(_) => Sees::Cart { acks, told: None },
+            Principal::Device(_) => Sees::Cart { acks: query.ack == Some(1), told: None },
             Principal::Customer(customer) => Sees::Customer(customer.account),
             _ => Sees::Staff,
         };
-        Self { app, sees }
+        Self { app, sees, codes }
     }
 
     pub(super) fn sees_all(&self) -> bool {
@@ -108,12 +120,23 @@ impl CartView {
 impl View for CartView {
     fn frame(&mut self, entry: &Entry) -> Option<Bytes> {
         let event = &entry.event;
+        if let Some(codes) = &mut self.codes {
+            codes.note(&event.kind);
+        }
         match &self.sees {
             Sees::Cart { .. } if event.kind == Kind::SessionStarted => Some(self.started(event)),
             Sees::Cart { .. } => Some(frame::of_cart(entry, Viewer::Cart)),
             Sees::Staff => Some(frame::of_cart(entry, Viewer::Watcher)),
             Sees::Customer(_) => self.may_see(event.joined.customer).then(|| frame::of_cart(entry, Viewer::Watcher)),
         }
+    }
+
+    fn poll_state(&mut self, cx: &mut Context<'_>) -> Poll<Bytes> {
+        self.codes.as_mut().map_or(Poll::Pending, |codes| codes.poll(cx))
+    }
+
+    fn due_at(&self) -> Option<Timestamp> {
+        self.codes.as_ref()?.due_at()
     }
 
     /// A stream the server itself ends shows nothing of what the screen has picked up.

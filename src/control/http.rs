@@ -26,7 +26,7 @@ use crate::broadcast::streams::Owner;
 use crate::clock::Timestamp;
 use crate::error::{Failure, Result};
 use crate::event::store::{self, Head};
-use crate::event::{Audience, Channel, EventId};
+use crate::event::{Audience, Channel};
 use crate::telemetry;
 use crate::token::{self, Refused, Subscriber};
 
@@ -214,12 +214,11 @@ pub async fn events(
     let channel = Channel::Emitted(subscriber.channel.as_str().into());
     // Follows first and looks at the head then, so that nothing falls in between.
     let following = app.broadcaster.follow(channel.clone());
-    let head = store::head(app.db.read(), &channel).await?;
-    let start = start(last_event_id(&request, query.last_event_id.as_deref()).as_deref(), head.as_ref());
-    let opening = opening(&start, head.as_ref());
-    let (epoch, head) = head.map_or((None, 0), |head| (Some(head.epoch), head.seq));
-    let seq = if let Start::After(seq) = start { seq } else { head };
-    let follower = Follower::new(Arc::clone(&app), following, epoch, seq, head);
+    let head = store::head(app.db.read(), &channel).await?.unwrap_or_else(Head::unborn);
+    let start = start(last_event_id(&request, query.last_event_id.as_deref()).as_deref(), &head);
+    let seq = if let Start::After(seq) = start { seq } else { head.seq };
+    let opening = opening(&start, &head);
+    let follower = Follower::new(Arc::clone(&app), following, head, seq);
     let view = EmittedView { own: Audience::User(subscriber.user_id.into()) };
     let exp = Some(Timestamp::from_unix(subscriber.exp));
     Ok(EventStream::new(app.into_inner(), place, Some(follower), view, opening, exp).respond())
@@ -243,18 +242,15 @@ fn subscribing(app: &App, request: &HttpRequest, query: Option<&str>) -> Result<
     }
 }
 
-/// What a subscriber is told first. A block with an id alone dispatches nothing, but a client that
-/// loses its link before the first event knows its place; a reset is named, so that only who listens
-/// for it is told.
-fn opening(start: &Start, head: Option<&Head>) -> String {
-    let id = head.map(|head| EventId { epoch: head.epoch.clone(), seq: head.seq }.to_string());
+/// What a subscriber is told first: its place, which it has also where nothing was ever emitted, so that nothing is lost
+/// on who is away before the first event. A reset is named, so that only who listens for it is told.
+fn opening(start: &Start, head: &Head) -> String {
     match start {
-        Start::After(_) => String::new(),
-        Start::Fresh => id.map(|id| format!("id: {id}\n\n")).unwrap_or_default(),
+        Start::After(_) => frame::opening(None),
+        Start::Fresh => frame::opening(Some(&head.id())),
         Start::Reset => {
             let reset = json!({ "type": "reset", "event_type": "reset", "reset": true });
-            // A channel without a head has no place either: the empty id makes the client forget its own.
-            frame::frame(Some(&id.unwrap_or_default()), Some("reset"), &reset.to_string())
+            frame::opening(None) + &frame::frame(Some(&head.id()), Some("reset"), &reset.to_string())
         }
     }
 }

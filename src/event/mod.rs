@@ -183,6 +183,11 @@ impl Epoch {
     pub fn random() -> Self {
         Self(crate::token::hex(&crate::token::random::<5>()).into())
     }
+
+    /// Before the first one: a channel that nothing was ever written to has no life yet. A word that is never drawn.
+    pub fn unborn() -> Self {
+        Self("new".into())
+    }
 }
 
 /// A place in a channel: `<epoch>.<seq>`, the `id:` of a frame (WHATWG HTML §9.2).

@@ -21,6 +21,18 @@ pub struct Head {
     pub dropped: i64,
 }
 
+impl Head {
+    /// Of a channel that nothing was ever written to.
+    pub fn unborn() -> Self {
+        Self { epoch: Epoch::unborn(), seq: 0, dropped: 0 }
+    }
+
+    /// The place it is.
+    pub fn id(&self) -> EventId {
+        EventId { epoch: self.epoch.clone(), seq: self.seq }
+    }
+}
+
 /// Writes `draft` at the end of its channel's log, and has it told after COMMIT.
 ///
 /// The next seq is taken under the head row's lock inside the business transaction: seq is gap-free

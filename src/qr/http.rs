@@ -3,6 +3,8 @@
 //! Screens in the field ask for JSON and get the JWT as a bare string; everything else is chosen by
 //! suffix or `Accept`. Nothing is written: whoever may ask gets a code that is sealed on the spot.
 
+use std::time::Duration;
+
 use actix_web::http::header::{self, Accept, Header, Quality};
 use actix_web::web::{Data, Path, Query};
 use actix_web::{HttpRequest, HttpResponse};
@@ -57,7 +59,7 @@ enum Render {
     Terminal,
 }
 
-/// `.json`.
+/// `.json`, and what is pushed of a code.
 #[derive(Serialize, utoipa::ToSchema)]
 pub struct Details<'a> {
     payload: &'a str,
@@ -69,6 +71,27 @@ pub struct Details<'a> {
     expires_at: Timestamp,
     #[schema(value_type = String, format = DateTime)]
     server_time: Timestamp,
+}
+
+impl<'a> Details<'a> {
+    /// Of a code whose picture says `payload`; a screen draws the next one after `refresh`.
+    pub fn of(issued: &'a Issued, payload: &'a str, refresh: Duration, now: Timestamp) -> Self {
+        let expires_in = issued.expires_at.since(now).as_secs();
+        Self {
+            payload,
+            token: &issued.token,
+            code: &issued.code,
+            expires_in,
+            refresh_in: refresh.as_secs().min(expires_in),
+            expires_at: issued.expires_at,
+            server_time: now,
+        }
+    }
+
+    /// When a screen should draw the next one.
+    pub fn refresh_in(&self) -> Duration {
+        Duration::from_secs(self.refresh_in)
+    }
 }
 
 /// A new code of the cart, for the cart itself or staff of its store.
@@ -147,30 +170,21 @@ fn answer(
     wish: &Wish,
     now: Timestamp,
 ) -> Result<HttpResponse> {
-    let expires_in = issued.expires_at.since(now).as_secs();
-    let refresh_in = app.config.qr_refresh.0.as_secs().min(expires_in);
     let payload = match wish.payload {
         Payload::Link => &issued.link,
         Payload::Jwt => &issued.token,
     };
+    let details = Details::of(issued, payload, app.config.qr_refresh.0, now);
     let size = wish.size.unwrap_or(DEFAULT_SIZE);
     let mut ok = HttpResponse::Ok();
     // No intermediary may hand one cart's code, or an old one, to somebody else.
     ok.insert_header((header::CACHE_CONTROL, "no-store"))
         .insert_header((header::VARY, "Accept"))
-        .insert_header(("X-Code-Expires-In", expires_in))
-        .insert_header(("X-Code-Refresh-In", refresh_in));
+        .insert_header(("X-Code-Expires-In", details.expires_in))
+        .insert_header(("X-Code-Refresh-In", details.refresh_in));
     Ok(match representation {
         Representation::BareToken => ok.json(&issued.token),
-        Representation::Details => ok.json(Details {
-            payload,
-            token: &issued.token,
-            code: &issued.code,
-            expires_in,
-            refresh_in,
-            expires_at: issued.expires_at,
-            server_time: now,
-        }),
+        Representation::Details => ok.json(details),
         Representation::Png => ok.content_type("image/png").body(picture(app, issued, wish)?.png(size)),
         Representation::Svg => ok.content_type("image/svg+xml").body(picture(app, issued, wish)?.svg(size)),
         Representation::Text if wish.render == Some(Render::Terminal) => {

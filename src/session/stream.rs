@@ -57,7 +57,7 @@ pub async fn events(
         Ok(place) => place,
         Err(failure) => return refuse(&request, failure),
     };
-    let opening = StateFrame::of(&session).frame(session.version);
+    let opening = frame::opening(None) + &StateFrame::of(&session).frame(session.version);
     let view = StateView::new(Arc::clone(&app), &principal, &session);
     Ok(EventStream::new(app.into_inner(), place, Some(follower), view, opening, principal.exp()).respond())
 }
@@ -72,8 +72,8 @@ async fn follow(app: &Arc<App>, principal: &Principal, id: SessionId) -> Result<
         let head = store::head(app.db.read(), &channel).await?.ok_or(ABSENT)?;
         let now = service::find(app, principal, id).await?;
         if now.cart == session.cart {
-            let follower = Follower::new(Arc::clone(app), following, Some(head.epoch), head.seq, head.seq);
-            return Ok((now, follower));
+            let seq = head.seq;
+            return Ok((now, Follower::new(Arc::clone(app), following, head, seq)));
         }
         // It moved in between: its events go on elsewhere.
         session = now;

@@ -3,7 +3,7 @@
 use reqwest::StatusCode;
 use serde_json::json;
 
-use crate::helpers::{Answer, Backend, Screen, World, both};
+use crate::helpers::{Answer, Backend, Screen, World, both, every_row};
 
 /// The store's till, as it calls the control listener.
 struct Till<'w>(&'w World);
@@ -41,6 +41,21 @@ impl Subscriber {
         let first = stream.greeting.clone();
         Self { stream, first }
     }
+}
+
+/// The id that the first block of a subscriber's stream bears, which comes before there is any event.
+async fn place(world: &World, token: &str, last_event_id: Option<&str>) -> Option<String> {
+    let mut request = world.http.get(world.url("/events/")).bearer_auth(token);
+    if let Some(id) = last_event_id {
+        request = request.header("last-event-id", id);
+    }
+    let (mut answer, mut opening) = (request.send().await.unwrap(), String::new());
+    while !opening.contains("\n\n") {
+        opening.push_str(std::str::from_utf8(&answer.chunk().await.unwrap().unwrap()).unwrap());
+    }
+    let (block, rest) = opening.split_once("\n\n").unwrap();
+    assert_eq!(rest, "", "and nothing else");
+    block.lines().find_map(|line| line.strip_prefix("id: ")).map(str::to_owned)
 }
 
 both! {
@@ -115,6 +130,26 @@ both! {
         }
         let mut stream = Screen::open(world.http.get(world.url(&format!("/events/?token={token}&last_event_id={id}")))).await;
         assert_eq!((stream.greeting.take().unwrap().data, stream.next().await.data), ("2".into(), "3".into()));
+    }
+
+    async fn a_subscriber_that_is_away_before_the_channels_first_event_misses_nothing_either(world: World) {
+        let mut world = world;
+        let token = Till(&world).token("42", "7").await;
+        let mut at = place(&world, &token, None).await.unwrap();
+        assert!(!every_row(&world).await.contains("emit/7"), "to follow is not to write");
+        assert_eq!(place(&world, &token, Some(&at)).await, None, "its place is still the same");
+        world.restart(false).await;
+        Till(&world).emit("43", "7", "data: another's").await.ok_text();
+        for n in 1..=3 {
+            Till(&world).emit("42", "7", &format!("data: {n}")).await.ok_text();
+        }
+        for n in 1..=3 {
+            let request = world.http.get(world.url("/events/")).bearer_auth(&token).header("last-event-id", &at);
+            let first = Screen::open(request).await.greeting.unwrap();
+            assert_eq!((first.event, first.data), (None, n.to_string()));
+            at = first.id.unwrap();
+        }
+        assert_eq!(place(&world, &token, None).await.unwrap(), at, "who comes anew begins at the end");
     }
 
     async fn an_id_from_another_life_is_told_so_by_a_named_reset(world: World) {

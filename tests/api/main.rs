@@ -9,6 +9,7 @@ mod accounts;
 mod admin_sessions;
 mod carts;
 mod checkout;
+mod codes;
 mod commands;
 mod control;
 mod crash;

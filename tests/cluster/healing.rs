@@ -93,6 +93,33 @@ async fn what_no_message_told_of_is_found_within_a_heartbeat_with_a_query_per_th
     assert!(written.elapsed() < HEARTBEAT + Duration::from_secs(4));
 }
 
+/// Another node enrols the cart anew, and its word of that is lost: the log's reader finds the earlier key's streams, and
+/// takes them alone for ended.
+#[tokio::test]
+async fn a_key_that_was_replaced_without_a_word_ends_its_own_streams_and_not_the_next_keys() {
+    let postgres = Postgres::start().await;
+    let mut node = World::prepare(&[
+        format!("--database-url={}", postgres.url()),
+        format!("--heartbeat={}s", HEARTBEAT.as_secs()),
+    ]);
+    node.spawn();
+    node.ready().await;
+    node.create_admin();
+    let admin = node.admin().await;
+    let earlier = crate::helpers::Cart::enrolled(&node, &admin, "7").await;
+    let mut old = [earlier.screen().await, earlier.screen().await];
+    let cart = crate::helpers::Cart { world: &node, id: "7".into(), key: "the key that another node gave out".into() };
+    let hash = cartlink::token::hash(&cart.key);
+    postgres.rows().await.run(&format!("UPDATE carts SET key_hash = '{hash}' WHERE id = '7'")).await;
+    let mut new = cart.screen().await;
+    for screen in &mut old {
+        assert_eq!(screen.expect("error").await["code"], "revoked");
+        assert_eq!(screen.rest().await, []);
+    }
+    admin.send_json(reqwest::Method::PATCH, "/carts/7", &serde_json::json!({ "lifecycle": "maintenance" })).await.ok();
+    new.expect("cart-status").await;
+}
+
 /// A cluster's nodes find by themselves what was written while none of them had a bus.
 #[tokio::test]
 async fn what_was_written_before_the_bus_came_back_needs_no_message() {

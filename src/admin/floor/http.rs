@@ -13,6 +13,7 @@ use crate::app::App;
 use crate::auth::{self, Address, Principal};
 use crate::broadcast::Entry;
 use crate::broadcast::body::{EventStream, View};
+use crate::broadcast::frame;
 use crate::broadcast::http::{enter, owner, refuse};
 use crate::error::{Failure, Result};
 
@@ -40,7 +41,8 @@ pub async fn follow(
         Ok(started) => started,
         Err(failure) => return refuse(&request, failure),
     };
-    Ok(EventStream::new(app, place, None, FloorView(watcher), snapshot, principal.exp()).respond())
+    let opening = frame::opening(None) + &snapshot;
+    Ok(EventStream::new(app, place, None, FloorView(watcher), opening, principal.exp()).respond())
 }
 
 /// The floor as its followers see it.

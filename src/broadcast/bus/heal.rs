@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 
 use super::store::{self, CHUNK};
 use crate::app::App;
+use crate::broadcast::streams::Ending;
 use crate::clock::Timestamp;
 use crate::db;
 use crate::event::{self, Channel};
@@ -111,9 +112,9 @@ async fn look(app: &App) -> Result<(), DbErr> {
     catch_up(app).await?;
     let open = app.streams.all();
     for some in open.chunks(CHUNK) {
-        for owner in store::ended(app.db.probe(), some).await? {
-            app.standings.forget(&owner);
-            app.streams.close_here(&owner, None);
+        for stream in store::ended(app.db.probe(), some).await? {
+            app.standings.forget(&stream.owner);
+            stream.handle.end(Ending::Revoked);
         }
     }
     Ok(())

@@ -42,7 +42,7 @@ pub async fn heads(conn: &impl ConnectionTrait, channels: &[Channel]) -> Result<
 }
 
 /// Those among the open streams whose credentials have ended, or are no longer what they were, since they were opened.
-pub async fn ended(conn: &impl ConnectionTrait, open: &[Open]) -> Result<Vec<Owner>, DbErr> {
+pub async fn ended<'o>(conn: &impl ConnectionTrait, open: &'o [Open]) -> Result<Vec<&'o Open>, DbErr> {
     #[derive(FromQueryResult)]
     struct Row {
         at: i64,
@@ -55,18 +55,17 @@ pub async fn ended(conn: &impl ConnectionTrait, open: &[Open]) -> Result<Vec<Own
             Owner::Service(client_id) => (SERVICES, client_id.clone()),
             Owner::Subscriber(_) => continue,
         };
-        asked.entry(text).or_default().push(json!({ "at": at, "id": id, "since": stream.since.0, "key": stream.key }));
+        asked
+            .entry(text)
+            .or_default()
+            .push(json!({ "at": at, "id": id, "since": stream.handle.since().0, "key": stream.handle.key() }));
     }
     let mut ended = Vec::new();
     for (text, about) in asked {
         let text = text
             .replace(":asked", "json_to_recordset($1::text::json) AS w (at BIGINT, id TEXT, since BIGINT, key TEXT)");
         let rows: Vec<Row> = db::all(conn, &text, [json!(about).to_string().into()]).await?;
-        ended.extend(
-            rows.into_iter()
-                .filter_map(|row| open.get(usize::try_from(row.at).ok()?))
-                .map(|stream| stream.owner.clone()),
-        );
+        ended.extend(rows.into_iter().filter_map(|row| open.get(usize::try_from(row.at).ok()?)));
     }
     Ok(ended)
 }

@@ -16,10 +16,10 @@ while True:
     try:
         with httpx.Client(timeout=60) as client, connect_sse(client, "GET", url, headers=headers) as source:
             for event in source.iter_sse():
-                # It also yields blocks that only set `retry`; by the book those are not events.
+                last_id = event.id
+                # It also yields blocks that only set `retry` and an id; by the book those are not events.
                 if event.retry is not None:
                     continue
-                last_id = event.id
                 print(json.dumps({"id": event.id, "data": event.data}), flush=True)
                 if event.data == "the end":
                     sys.exit(0)
