@@ -46,7 +46,7 @@ async fn serve(mut stream: TcpStream, sender: mpsc::UnboundedSender<Message>) {
         read.push_str(std::str::from_utf8(&buffer[..more]).unwrap());
         let Some((head, body)) = read.split_once("\r\n\r\n") else { continue };
         let header = |name: &str| head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
-        if body.len() < header("content-length").unwrap().parse().unwrap() {
+        if body.len() < header("content-length").unwrap().parse::<usize>().unwrap() {
             continue;
         }
         let told: serde_json::Value = serde_json::from_str(body).unwrap();
