@@ -88,6 +88,8 @@ struct State {
     missed: AtomicU64,
     doubt: Arc<Notify>,
     peers: Mutex<HashMap<String, Peer>>,
+    /// When it was last said that messages come faster than they are read.
+    slow: Mutex<Option<Instant>>,
 }
 
 struct Peer {
@@ -106,6 +108,7 @@ impl Nats {
             missed: AtomicU64::new(0),
             doubt,
             peers: Mutex::default(),
+            slow: Mutex::default(),
         });
         let work = Work { outbox: letters, orders: ordered, state: Arc::clone(&state) };
         (Self { outbox, orders, state }, work)
@@ -186,6 +189,15 @@ impl State {
                 // What was last handed to the connection may never have left.
                 self.missed();
             }
+            Happening::SlowConsumer(_) => {
+                metrics::counter!("cartlink_bus_dropped_total").increment(1);
+                // Each message that is dropped is such an event.
+                let mut slow = self.slow.lock().unwrap_or_else(PoisonError::into_inner);
+                if slow.is_none_or(|said| said.elapsed() >= BEACON) {
+                    *slow = Some(Instant::now());
+                    tracing::warn!("the bus brings more than is read here (slow consumer); looking into the log");
+                }
+            }
             other => tracing::warn!(event = %other, "the bus had a hiccup"),
         }
         self.doubt.notify_one();
@@ -265,14 +277,13 @@ fn introduced(options: ConnectOptions, servers: &[ServerAddr]) -> ConnectOptions
 }
 
 async fn connect(config: &Config, state: &Arc<State>) -> Result<Client, String> {
-    // Two crypto providers are linked in, for what delivers webhooks brings another: rustls will not choose by itself.
-    let _chosen_before = async_nats::rustls::crypto::ring::default_provider().install_default();
     let told = Arc::clone(state);
     let mut options = ConnectOptions::new()
         .name(format!("cartlink {}", state.node))
         .no_echo()
         .retry_on_initial_connect()
         .ping_interval(PING)
+        .subscription_capacity(config.bus_pending.max(1))
         .reconnect_delay_callback(|tries| Duration::from_millis(50 << tries.min(4)))
         .event_callback(move |happening| {
             told.happened(&happening);

@@ -12,7 +12,7 @@ use std::time::Duration;
 use sea_orm::{ConnectionTrait, Database, DatabaseConnection, DbBackend, QueryResult, Statement};
 use tempfile::TempDir;
 
-use super::island;
+use super::namespace;
 
 /// A port nobody listens on.
 pub fn free_port() -> u16 {
@@ -73,7 +73,7 @@ impl Nats {
 
     /// On the same port: the same server, or its replacement, for it remembers nothing.
     pub async fn start_again(&mut self) {
-        let address = if island::is_inside() { "0.0.0.0" } else { "127.0.0.1" };
+        let address = if namespace::is_inside() { "0.0.0.0" } else { "127.0.0.1" };
         let mut child = Command::new("nats-server")
             .args(["-a", address, "-p", &self.port.to_string()])
             .args(&self.more)
@@ -133,6 +133,25 @@ impl Postgres {
         postgres
     }
 
+    /// One that lets nobody in but over TLS, with this certificate and key.
+    pub async fn over_tls(certificate: &Path, key: &Path) -> Self {
+        let mut postgres = Self::prepare();
+        let data = postgres.folder.path().join("data");
+        for (from, name) in [(certificate, "server.crt"), (key, "server.key")] {
+            let to = data.join(name);
+            std::fs::copy(from, &to).unwrap();
+            // It takes no key that others can read.
+            std::fs::set_permissions(&to, PermissionsExt::from_mode(0o600)).unwrap();
+            if let Some((uid, gid)) = postgres.account {
+                chown(&to, Some(uid), Some(gid)).unwrap();
+            }
+        }
+        std::fs::write(data.join("pg_hba.conf"), "hostssl all all 127.0.0.1/32 trust\n").unwrap();
+        postgres.more = &["-c", "ssl=on"];
+        postgres.start_again().await;
+        postgres
+    }
+
     /// How many statements so far had `one` in them, and how many `other`.
     pub fn said(&self, one: &str, other: &str) -> (usize, usize) {
         let log = std::fs::read_to_string(self.folder.path().join("log")).unwrap();
@@ -177,7 +196,7 @@ impl Postgres {
     pub async fn start_again(&mut self) {
         let data = self.folder.path().join("data");
         let log = std::fs::File::options().create(true).append(true).open(self.folder.path().join("log")).unwrap();
-        let addresses = if island::is_inside() { "listen_addresses=*" } else { "listen_addresses=127.0.0.1" };
+        let addresses = if namespace::is_inside() { "listen_addresses=*" } else { "listen_addresses=127.0.0.1" };
         let mut child = self
             .command("postgres")
             .arg("-D")
