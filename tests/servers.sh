@@ -1,5 +1,16 @@
-# Databases and a bus of one's own, for scripts that source this. They need `scratch`, a folder that is removed at the end,
-# and `pids`, a list of processes to stop then.
+# Databases and a bus of one's own, and patience with the network, for scripts that source this. Servers need `scratch`, a
+# folder that is removed at the end, and `pids`, a list of processes to stop then.
+
+# Fetching is no test: what fails for a moment is tried again.
+patiently() {
+  local tries
+  for tries in 1 2 3 4; do
+    "$@" && return
+    echo "$1 $2 failed, trying again in $((tries * 10)) s" >&2
+    sleep "$((tries * 10))"
+  done
+  "$@"
+}
 
 postgres_dir() {
   local dir
@@ -46,11 +57,11 @@ start_nats() {
   export CARTLINK_TEST_NATS=nats://127.0.0.1:$port
 }
 
-# wait_for WHAT LOG COMMAND…: until the command succeeds, 30 s at most.
+# wait_for WHAT LOG COMMAND…: until the command succeeds, two minutes at most.
 wait_for() {
   local what=$1 log=$2 tries=0; shift 2
   until "$@" 2>/dev/null; do
-    ((++tries < 300)) || { echo "$what did not start:"; cat "$log"; return 1; }
+    ((++tries < 1200)) || { echo "$what did not start:"; cat "$log"; return 1; }
     sleep 0.1
   done
 }

@@ -1,5 +1,6 @@
 // The live floor: one stream, a snapshot first, then each change. Changes are gathered and drawn once per frame of the screen,
-// so that a hundred a second on two thousand carts cost no more than the eye can see.
+// so that a hundred a second on two thousand carts cost no more than the eye can see; so many at once that a frame would
+// stutter are drawn in several.
 
 import { since } from '/static/shared/clock.js';
 import { byId, el, icon, say } from '/static/shared/dom.js';
@@ -10,12 +11,14 @@ import { Tile } from './tile.js';
 
 const FILTERS = ['all', 'in_use', 'free', 'away'];
 const LOST_FOR_GOOD = 3_000;
+const A_FRAMES_WORK = 100; // tiles drawn, before the page may answer somebody's hand
 
 export class Floor {
   #tiles = new Map();
   #changed = new Map();
   #counters = null;
   #attention = null;
+  #kept = 0;
   #frame = null;
   #filter = 'all';
   #words = '';
@@ -44,6 +47,8 @@ export class Floor {
     clearInterval(this.timer);
     clearTimeout(this.#lost);
     byId('lost').hidden = true;
+    cancelAnimationFrame(this.#frame);
+    this.#see.disconnect();
     byId('tiles').replaceChildren();
   }
 
@@ -65,6 +70,10 @@ export class Floor {
     else if (frame.type === 'cart') this.#changed.set(String(frame.cart_id), frame);
     else if (frame.type === 'counters') this.#counters = frame.counters;
     else if (frame.type === 'attention') this.#attention = frame.attention;
+    this.#drawSoon();
+  }
+
+  #drawSoon() {
     this.#frame ??= requestAnimationFrame(() => this.#draw());
   }
 
@@ -80,12 +89,17 @@ export class Floor {
   #draw() {
     this.#frame = null;
     const fresh = [];
+    let left = A_FRAMES_WORK;
     for (const [id, cart] of this.#changed) {
+      if (left === 0) break;
+      left -= 1;
+      this.#changed.delete(id);
       let tile = this.#tiles.get(id);
       if (!tile) {
         tile = new Tile((chosen) => this.openCart(chosen));
         this.#tiles.set(id, tile);
         this.#byNode.set(tile.node, tile);
+        this.#kept += 1;
         this.#see.observe(tile.node);
         fresh.push(tile.node);
       }
@@ -94,7 +108,7 @@ export class Floor {
       this.#siftOne(tile);
       if (before) this.changed(before, cart);
     }
-    this.#changed.clear();
+    if (this.#changed.size) this.#drawSoon();
     if (fresh.length) byId('tiles').append(...fresh);
     this.#count();
     this.#drawCounters();
@@ -105,6 +119,7 @@ export class Floor {
     const tile = this.#tiles.get(id);
     this.#see.unobserve(tile.node);
     this.#onScreen.delete(tile);
+    if (!tile.node.hidden) this.#kept -= 1;
     tile.node.remove();
     this.#tiles.delete(id);
   }
@@ -165,14 +180,15 @@ export class Floor {
   }
 
   #siftOne(tile) {
-    tile.node.hidden = !tile.matches(this.#filter, this.#words);
+    const hidden = !tile.matches(this.#filter, this.#words);
+    if (tile.node.hidden === hidden) return;
+    tile.node.hidden = hidden;
+    this.#kept += hidden ? -1 : 1;
   }
 
   #count() {
     if (this.#filter === 'all' && this.#words === '') return say(byId('floor-count'), '');
-    const all = this.#tiles.size;
-    const kept = [...this.#tiles.values()].filter((tile) => !tile.node.hidden).length;
-    return say(byId('floor-count'), t('floor.count', { kept: number(kept), all: number(all) }));
+    return say(byId('floor-count'), t('floor.count', { kept: number(this.#kept), all: number(this.#tiles.size) }));
   }
 
   #showLink(state) {

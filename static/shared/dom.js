@@ -36,7 +36,12 @@ export function icon(name, extra = '') {
 
 /** Writes text only where it changed, so that live regions and layout stay quiet. */
 export function say(node, text) {
-  if (node.textContent !== text) node.textContent = text;
+  const only = node.firstChild;
+  if (only?.nodeType === Node.TEXT_NODE && only === node.lastChild) {
+    if (only.data !== text) only.data = text; // the node stays: a page that changes all day makes no new ones
+  } else if (node.textContent !== text) {
+    node.textContent = text;
+  }
 }
 
 /** Shows a button as busy while `work` runs, and never lets it run twice at once. */

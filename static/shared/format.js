@@ -8,7 +8,15 @@ export function money(minor, currency) {
   return format.format(minor / 10 ** format.resolvedOptions().maximumFractionDigits);
 }
 
-export const number = (value, options) => new Intl.NumberFormat(language(), options).format(value);
+/** Making a format costs a hundred times what using it does, and a floor of carts shows a number in every tile. */
+const formats = new Map();
+
+export function number(value, options) {
+  const key = `${language()} ${options ? JSON.stringify(options) : ''}`;
+  if (!formats.has(key)) formats.set(key, new Intl.NumberFormat(language(), options));
+  return formats.get(key).format(value);
+}
+
 export const percent = (share) => number(share, { style: 'percent', maximumFractionDigits: 1 });
 
 /** A time of day and, further away, the date too. */

@@ -258,20 +258,30 @@ both! {
     }
 }
 
+/// The processor time this process has taken so far, the server's with it: waiting for a turn costs none.
+fn cpu_time() -> Duration {
+    let threads = std::fs::read_dir("/proc/self/task").unwrap().flatten();
+    let of = |thread: std::fs::DirEntry| std::fs::read_to_string(thread.path().join("schedstat")).unwrap_or_default();
+    threads
+        .map(|thread| of(thread).split(' ').next().unwrap().parse().map_or(Duration::ZERO, Duration::from_nanos))
+        .sum()
+}
+
 #[tokio::test]
 async fn an_unknown_user_costs_the_time_of_a_wrong_password() {
     let world = World::start(crate::helpers::Backend::Sqlite).await;
     sign_up(&world, "sam@mail.example", "Sam").await.ok();
     let time = async |email: String| {
-        let started = Instant::now();
+        let (started, before) = (Instant::now(), cpu_time());
         assert_eq!(login(&world, &email, "not this one").await.status, 401);
-        started.elapsed()
+        println!("{email}: {:?}", started.elapsed());
+        cpu_time().saturating_sub(before)
     };
     let (mut known, mut unknown) = (Duration::MAX, Duration::MAX);
     for n in 0..4 {
         known = known.min(time("sam@mail.example".into()).await);
         unknown = unknown.min(time(format!("nobody{n}@mail.example")).await);
     }
-    // The best of four: without the dummy hash it is not half as long but a twentieth.
-    assert!(known < unknown * 2 && unknown < known * 2, "known {known:?}, unknown {unknown:?}");
+    // The best of four: without the dummy hash it is not a third of it but a twentieth.
+    assert!(known < unknown * 3 && unknown < known * 3, "known {known:?}, unknown {unknown:?}");
 }

@@ -13,7 +13,7 @@ const MINUTE = 60_000;
 
 let server, browser, proxy;
 before(async () => {
-  [server, browser] = await Promise.all([Server.start(), launch()]);
+  [server, browser] = await Promise.all([Server.start(['--qr-ttl', '60s', '--qr-refresh', '40s']), launch()]);
   proxy = await Proxy.before(server);
 });
 after(async () => { await browser?.close(); await proxy?.stop(); await server?.stop(); });
@@ -22,6 +22,26 @@ async function toTheReceipt({ screen, customer }) {
   await customer.getByRole('button', { name: 'Check out' }).click();
   await Promise.all([shows(customer, 'done'), shows(screen, 'receipt')]);
   await Promise.all([screen.close(), customer.close()]);
+}
+
+/** Runs in the page: for how long from now a code is seen, and how late the page's timers are meanwhile on a busy machine. */
+function watchCode() {
+  const [began, every] = [performance.now(), 250];
+  let last = began;
+  window.code = { age: null, late: 0 };
+  const look = () => {
+    const now = performance.now();
+    window.code.late += Math.max(0, now - last - 2 * every); // the sum of all delays: several in a row count each
+    last = now;
+  };
+  const timer = setInterval(look, every);
+  new MutationObserver((_, observer) => {
+    if (document.querySelector('#code svg')) return;
+    look();
+    window.code.age = performance.now() - began;
+    observer.disconnect();
+    clearInterval(timer);
+  }).observe(document.querySelector('#code'), { childList: true, subtree: true });
 }
 
 test('the server is killed and comes back in the middle of shopping', async () => {
@@ -51,7 +71,8 @@ test('a proxy answers 502 for ten seconds: no dead code stays, and what ended me
   await idle.locator('#code-wait', { hasText: 'Reconnecting' }).waitFor();
   await until(() => Date.now() - began > OUTAGE, Boolean, 'ten seconds');
   const asked = proxy.requests.filter(({ path, at }) => path.startsWith('/sse/3') && at >= began).length;
-  assert.ok(asked <= 12, `${asked} attempts of one screen in ten seconds`);
+  const seconds = (Date.now() - began) / 1000;
+  assert.ok(asked <= 2 + seconds, `${asked} attempts of one screen in ${seconds} seconds`);
   proxy.heal();
   await codeOn(idle);
   await both.screen.waitForSelector('#lost', { state: 'hidden' });
@@ -63,14 +84,16 @@ test('for a minute nothing passes, though the network looks up: no code outlives
   const both = await shopping(browser, proxy, '2');
   const idle = await cartScreen(browser, proxy, '3');
   await codeOn(idle);
-  const drawn = Date.now();
+  await idle.evaluate(watchCode);
   proxy.swallow();
   const began = Date.now();
-  await idle.waitForFunction(() => !document.querySelector('#code svg'), null, { timeout: 2 * MINUTE });
-  assert.ok(Date.now() - drawn < MINUTE, 'a code lives for sixty seconds');
-  await Promise.all([idle, both.screen].map((screen) => screen.waitForSelector('#lost:not([hidden])', { state: 'attached', timeout: 2 * MINUTE })));
-  await both.customer.waitForSelector('#offline:not([hidden])', { timeout: 2 * MINUTE });
-  await until(() => Date.now() - began > MINUTE, Boolean, 'a minute', 2 * MINUTE);
+  await idle.waitForFunction(() => !document.querySelector('#code svg'), null, { timeout: 5 * MINUTE });
+  const { age, late } = await idle.evaluate(() => window.code);
+  console.log(`a code was on the screen for ${Math.round(age)} ms; the page's own clock was ${Math.round(late)} ms late at most`);
+  assert.ok(age < MINUTE + late, 'a code lives for sixty seconds');
+  await Promise.all([idle, both.screen].map((screen) => screen.waitForSelector('#lost:not([hidden])', { state: 'attached', timeout: 5 * MINUTE })));
+  await both.customer.waitForSelector('#offline:not([hidden])', { timeout: 5 * MINUTE });
+  await until(() => Date.now() - began > MINUTE, Boolean, 'a minute', 5 * MINUTE);
   proxy.deliver();
   await codeOn(idle);
   await both.screen.waitForSelector('#lost', { state: 'hidden' });

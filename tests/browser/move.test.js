@@ -98,7 +98,7 @@ test('who stays with the first cart keeps it, and the second cart’s code is st
 });
 
 test('a second cart that does not answer gives everything back, and no screen says that it has moved', async () => {
-  await store.settle({ pickup: 10 });
+  await store.settle({ pickup: 25 });
   const { screen, customer } = await shopping(browser, server, '1');
   const next = await cartScreen(browser, server, '2');
   await codeOn(next);
@@ -109,9 +109,10 @@ test('a second cart that does not answer gives everything back, and no screen sa
   await paste(customer, await linkOf(next, '2'));
   await inMoveDialog(customer, 'Move').click();
   await customer.locator('#live-title', { hasText: 'Moving your shopping' }).waitFor();
+  const notMoved = shows(next, 'ended');
   await inspectBoth(customer, 'moving');
 
-  await shows(next, 'ended');
+  await notMoved;
   assert.equal(await text(next, '#ended-title'), 'Not moved');
   await inspectBoth(next, 'not moved');
   await customer.locator('#live-problem', { hasText: 'did not answer. You still have Cart 1' }).waitFor();

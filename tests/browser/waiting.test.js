@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, test } from 'node:test';
-import { codeOn, sessionOf, shopping, staffDesk } from './helpers/actors.js';
+import { asSignedIn, codeOn, sessionOf, shopping, staffDesk } from './helpers/actors.js';
 import { inspect, inspectBoth } from './helpers/axe.js';
 import { launch, shows } from './helpers/browser.js';
 import { Server, until } from './helpers/server.js';
@@ -21,10 +21,17 @@ after(async () => { await browser?.close(); await server?.stop(); });
 const text = (page, selector) => page.locator(selector).innerText();
 const close = (...pages) => Promise.all(pages.map((page) => page.close()));
 
+/** From now on nobody does anything, and the store asks after five seconds. */
+async function fallSilent(customer, settings) {
+  const id = await sessionOf(customer);
+  await store.settle({ idle_warning: 5, ...settings });
+  assert.equal((await asSignedIn(customer, 'cartlink.customer', 'POST', `/customer-session/${id}/activity`)).status, 200);
+}
+
 test('who does nothing for long is asked on both screens and shows on the floor; a touch of either goes on shopping', async () => {
-  await store.settle({ idle_warning: 5, idle_expiry: 600 });
   const { screen, customer } = await shopping(browser, server, '1');
   const desk = await staffDesk(browser, server);
+  await fallSilent(customer, { idle_expiry: 600 });
   await screen.waitForSelector('#idle[open]');
   await customer.waitForSelector('#live-idle:not([hidden])');
   await desk.locator('.tile[data-state="idle_warning"]', { hasText: 'Cart 1' }).waitFor();
@@ -34,11 +41,15 @@ test('who does nothing for long is asked on both screens and shows on the floor;
   await inspectBoth(desk, 'attention');
   assert.equal(await customer.locator('#checkout').isVisible(), false, 'first say that you are here');
 
+  await store.settle({}); // once is enough to look at
   await screen.getByRole('button', { name: 'I am still here' }).click();
   await screen.waitForSelector('#idle:not([open])', { state: 'attached' });
   await until(() => text(customer, '#live-state'), (state) => state === 'Shopping', 'the phone to hear of it');
   await desk.locator('#attention').waitFor({ state: 'hidden' });
 
+  await fallSilent(customer, { idle_expiry: 600 });
+  await Promise.all([screen.waitForSelector('#idle[open]'), customer.waitForSelector('#live-idle:not([hidden])')]);
+  await store.settle({});
   await customer.getByRole('button', { name: 'I am still here' }).click();
   await screen.waitForSelector('#idle:not([open])', { state: 'attached' });
   await until(() => text(customer, '#live-state'), (state) => state === 'Shopping', 'the warning to go');
@@ -49,8 +60,8 @@ test('who does nothing for long is asked on both screens and shows on the floor;
 });
 
 test('who does not answer has left: both screens say that time is up, and the cart is free again', async () => {
-  await store.settle({ idle_warning: 5, idle_expiry: 8 });
   const { screen, customer } = await shopping(browser, server, '2');
+  await fallSilent(customer, { idle_expiry: 8 });
   await Promise.all([shows(screen, 'ended'), shows(customer, 'done')]);
   assert.equal(await text(screen, '#ended-title'), 'Time is up');
   assert.deepEqual([await text(customer, '#done-title'), await text(customer, '#done-text')], ['Time is up', 'Nothing happened for a while.']);

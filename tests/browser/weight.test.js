@@ -9,7 +9,7 @@ import { Server } from './helpers/server.js';
 const FIRST_PAINT = 60 * 1024;
 
 let server, browser;
-before(async () => { [server, browser] = await Promise.all([Server.start(['--qr-ttl', '6s', '--qr-refresh', '1s']), launch()]); });
+before(async () => { [server, browser] = await Promise.all([Server.start(['--qr-ttl', '10m', '--qr-refresh', '1s']), launch()]); });
 after(async () => { await browser?.close(); await server?.stop(); });
 
 test('the cart’s screen needs at most 60 KB, compressed, until it shows its code', async () => {

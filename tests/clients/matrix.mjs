@@ -34,11 +34,12 @@ const expected = [];
 const children = new Set();
 const folder = await mkdtemp(path.join(os.tmpdir(), 'cartlink-clients-'));
 
+// Below the ports that the system gives to clients: the server loses it and takes it again.
 const freePort = () => new Promise((resolve) => {
-  const probe = net.createServer().listen(0, '127.0.0.1', () => {
-    const { port } = probe.address();
-    probe.close(() => resolve(port));
-  });
+  const probe = net.createServer();
+  const tried = 30_000 + Math.floor(Math.random() * 2_700);
+  probe.on('error', () => resolve(freePort()));
+  probe.listen(tried, '127.0.0.1', () => probe.close(() => resolve(tried)));
 });
 
 function hear(name, line) {
@@ -53,7 +54,7 @@ function start(command, args, options) {
   return child;
 }
 
-async function until(what, done, seconds = 60) {
+async function until(what, done, seconds = 240) {
   const deadline = Date.now() + seconds * 1000;
   while (!(await done())) {
     if (Date.now() > deadline) throw new Error(`waited ${seconds} s for ${what}`);
@@ -123,7 +124,7 @@ function follow(token) {
 
 const missing = () => names.filter((name) => !link.live().has(name));
 const everybody = (what) => until(`every client to be connected ${what}`, () => missing().length === 0).catch((error) => { throw new Error(`${error.message}; missing: ${missing().join(', ')}`); });
-const caughtUp = () => until('every client to catch up', () => names.every((name) => heard[name].length >= expected.length), 30);
+const caughtUp = () => until('every client to catch up', () => names.every((name) => heard[name].length >= expected.length));
 
 async function run() {
   let server = await serve();

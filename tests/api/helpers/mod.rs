@@ -1,12 +1,14 @@
 //! A world to test in: a server of its own on a database of its own, and actors who use it.
 
 mod actors;
+mod ports;
 mod program;
 mod rows;
 mod screen;
 mod server;
 
 pub use actors::{Answer, Cart, Phone, Service, Staff};
+pub use ports::free_port;
 pub use program::{Lines, Program, curl};
 pub use rows::{every_row, write};
 pub use screen::{Frame, Screen};

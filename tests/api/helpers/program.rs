@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What a process writes, line by line, as it comes.
 pub struct Lines(Receiver<String>);
@@ -97,5 +97,5 @@ fn command(word: &str, data: &Path, flags: &[&str]) -> Command {
 
 /// `curl`: a client nobody here wrote. `-i` shows the head, too.
 pub fn curl(args: &[&str]) -> Output {
-    Command::new("curl").args(["-sS", "-i", "--max-time", "60"]).args(args).output().unwrap()
+    Command::new("curl").args(["-sS", "-i", "--max-time", "120"]).args(args).output().unwrap()
 }

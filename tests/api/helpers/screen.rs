@@ -7,7 +7,7 @@ use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use serde_json::Value;
 
-const PATIENCE: Duration = Duration::from_secs(25);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One dispatched event.
 #[derive(Clone, Debug, PartialEq)]
@@ -77,7 +77,7 @@ impl Screen {
 
     /// The next event, or `None` where the stream has ended.
     pub async fn read(&mut self) -> Option<Frame> {
-        tokio::time::timeout(PATIENCE, self.read_on()).await.expect("an event within 25 s")
+        tokio::time::timeout(PATIENCE, self.read_on()).await.expect("an event within 60 s")
     }
 
     /// As [`read`](Self::read), however long it takes.

@@ -15,7 +15,7 @@ use sea_orm::{ConnectionTrait, Database};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
-use super::{Cart, Phone, Staff};
+use super::{Cart, Phone, Staff, free_port};
 
 /// Which database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +63,8 @@ impl World {
             "--limit-scans=1000000/1ms",
             "--streams-per-customer=1000",
             "--streams-per-cart=1000",
+            // What is told is told at once: nothing here comes by a look into the log that follows a heartbeat.
+            "--heartbeat=10m",
         ];
         Self::with(backend, &wide).await
     }
@@ -70,7 +72,9 @@ impl World {
     /// A world with these flags, and everything else as a store would have it.
     pub async fn with(backend: Backend, flags: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let mut args = vec!["cartlink".to_owned(), "--bind=127.0.0.1:0".into(), "--bindctl=127.0.0.1:0".into()];
+        // Ports that a restart finds free again.
+        let at = |flag: &str| format!("--{flag}=127.0.0.1:{}", free_port());
+        let mut args = vec!["cartlink".to_owned(), at("bind"), at("bindctl")];
         if !flags.iter().any(|flag| flag.starts_with("--drain")) {
             args.push("--drain=200ms".into());
         }
@@ -195,7 +199,7 @@ impl Drop for World {
 }
 
 fn client() -> reqwest::Client {
-    reqwest::Client::builder().timeout(Duration::from_secs(60)).pool_max_idle_per_host(32).build().unwrap()
+    reqwest::Client::builder().timeout(Duration::from_secs(120)).pool_max_idle_per_host(32).build().unwrap()
 }
 
 async fn run(args: &[String], clock: Arc<ManualClock>) -> (Server, Arc<App>) {

@@ -6,13 +6,13 @@ const CHROMIUM = process.env.CHROMIUM_BIN ?? '/usr/bin/chromium';
 
 export const SIZES = { cart: { width: 1024, height: 600 }, phone: { width: 390, height: 844 }, desk: { width: 1440, height: 900 } };
 
-export const launch = (flags = []) => chromium.launch({ executablePath: CHROMIUM, args: ['--no-sandbox', '--disable-gpu', ...flags] });
+export const launch = (flags = []) => chromium.launch({ executablePath: CHROMIUM, timeout: 120_000, args: ['--no-sandbox', '--disable-gpu', ...flags] });
 
 /** A page in a browser profile of its own. `complaints` gathers what a developer would see in red. */
 export async function newPage(browser, size, options = {}) {
   const context = await browser.newContext({ viewport: SIZES[size], locale: 'en-GB', reducedMotion: 'reduce', ...options });
   const page = await context.newPage();
-  page.setDefaultTimeout(45_000);
+  page.setDefaultTimeout(120_000);
   page.complaints = [];
   page.on('pageerror', (error) => page.complaints.push(String(error)));
   page.on('console', (message) => {

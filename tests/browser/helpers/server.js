@@ -5,13 +5,14 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { once } from 'node:events';
+import net from 'node:net';
 import { fileURLToPath } from 'node:url';
 
 const BINARY = process.env.CARTLINK_BIN ?? fileURLToPath(new URL('../../../target/debug/cartlink', import.meta.url));
-const PATIENCE = 45_000;
+const PATIENCE = 120_000;
 
-// Tests reload pages faster than people do.
-const HURRY = ['--limit-mints', '1000/1s'];
+// Tests reload pages faster than people do, and on a busy machine film a code for longer than it lives in a store.
+const HURRY = { '--limit-mints': '1000/1s', '--qr-ttl': '10m', '--qr-refresh': '9m' };
 
 export class Server {
   #folder; #options; #process = null; #log = '';
@@ -20,8 +21,8 @@ export class Server {
   static async start(options = []) {
     const server = new Server();
     server.#folder = await mkdtemp(join(tmpdir(), 'cartlink-browser-'));
-    server.#options = [...HURRY, ...options];
-    await server.#spawn('127.0.0.1:0', '127.0.0.1:0');
+    server.#options = [...Object.entries(HURRY).filter(([flag]) => !options.includes(flag)).flat(), ...options];
+    await server.#spawn(`127.0.0.1:${await freePort()}`, `127.0.0.1:${await freePort()}`);
     server.demo = JSON.parse(await readFile(join(server.#folder, 'data', 'demo.json'), 'utf8'));
     return server;
   }
@@ -65,6 +66,17 @@ export class Server {
   async stop() {
     if (this.#process.exitCode === null && this.#process.signalCode === null) await this.kill();
     await rm(this.#folder, { recursive: true, force: true });
+  }
+}
+
+/** A port below those that the system gives to clients: a server that is killed finds it free again. */
+async function freePort() {
+  for (;;) {
+    const port = 30_000 + Math.floor(Math.random() * 2_700);
+    const probe = net.createServer().listen(port, '127.0.0.1');
+    const free = await new Promise((resolve) => { probe.on('listening', () => resolve(true)).on('error', () => resolve(false)); });
+    probe.close();
+    if (free) return port;
   }
 }
 
