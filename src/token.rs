@@ -142,6 +142,7 @@ struct Generation {
     subscribers: [u8; 32],
     subjects: [u8; 32],
     webhooks: [u8; 32],
+    devices: [u8; 32],
 }
 
 impl Generation {
@@ -166,6 +167,7 @@ impl Generation {
             subscribers: key("subscriber+jwt"),
             subjects: key("log-subject"),
             webhooks: key("webhook"),
+            devices: key("device-key"),
         }
     }
 }
@@ -246,6 +248,13 @@ impl KeyRing {
         generations.map(|generation| mac(&generation.webhooks, id.as_bytes())).collect()
     }
 
+    /// Device keys for an enrolment that may be asked for again, the current generation's first: derived from what only
+    /// the screen says, so that the same one can be given twice without being stored.
+    pub fn device_keys(&self, prefix: &str, said: &str) -> Vec<String> {
+        let generations = std::iter::once(&self.current).chain(&self.others);
+        generations.map(|generation| text_of(prefix, &mac(&generation.devices, said.as_bytes()))).collect()
+    }
+
     /// Stands for a customer in a log line: the same within this installation, nothing outside it.
     pub fn subject(&self, account: AccountId) -> String {
         hex(&mac(&self.current.subjects, &account.0.to_be_bytes())[..6])
@@ -322,6 +331,10 @@ pub fn random<const N: usize>() -> [u8; N] {
 
 /// 256 random bits as URL-safe text, behind a prefix that says what it is.
 pub fn opaque(prefix: &str) -> String {
+    text_of(prefix, &random())
+}
+
+fn text_of(prefix: &str, bits: &[u8; 32]) -> String {
     use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-    format!("{prefix}{}", URL_SAFE_NO_PAD.encode(random::<32>()))
+    format!("{prefix}{}", URL_SAFE_NO_PAD.encode(bits))
 }

@@ -16,8 +16,9 @@ use crate::broadcast::streams::Owner;
 use crate::clock::Timestamp;
 use crate::db::Txn;
 use crate::failure::{Failure, Result};
+use crate::idempotency::{self, Answer, Key};
 use crate::ids::{CartId, CartNum};
-use crate::principal::Staff;
+use crate::principal::{DEVICE_KEY, Staff};
 use crate::{qr, token};
 
 /// How long a code is good.
@@ -97,6 +98,8 @@ pub struct Enrolled {
     pub cart: Cart,
     /// Its key, told this once.
     pub device_key: String,
+    /// Whether it was told before, to the same request.
+    pub replayed: bool,
 }
 
 /// The one answer to all codes that do not fit, so that nothing is learnt.
@@ -105,26 +108,56 @@ const NO_SUCH_CODE: Failure =
 
 /// Exchanges a code for a device key. The cart's earlier key is void, its streams end, and it is in
 /// service.
-pub async fn enrol(app: &App, code: EnrolmentCode) -> Result<Enrolled> {
+///
+/// Under `key`, the same request is answered alike for as long as the cart has the device key that the first one got. No
+/// answer is kept that holds it: it is derived from the code and `key`, which the screen alone knows both of.
+pub async fn enrol(app: &App, code: EnrolmentCode, key: Option<Key>) -> Result<Enrolled> {
     let now = app.clock.now();
+    let derived = key.as_ref().map(|key| app.keys.device_keys(DEVICE_KEY, &format!("{code} {}", key.text())));
     let enrolled = app
         .db
         .write(async move |txn: &Txn<'_>| {
+            if let (Some(key), Some(derived)) = (&key, &derived)
+                && idempotency::service::take(txn, key, now).await?.is_some()
+            {
+                return again(txn, derived).await;
+            }
             let Some(cart) = redeem(txn, &code, now).await? else {
                 // A refusal must stand: the wrong try has been counted.
+                if let Some(key) = &key {
+                    idempotency::service::keep(txn, key, None).await?;
+                }
                 return Ok(None);
             };
-            let device_key = install_key(txn, &cart, now).await?;
+            let device_key = derived.and_then(|derived| derived.into_iter().next());
+            let device_key = device_key.unwrap_or_else(|| token::opaque(DEVICE_KEY));
+            let device_key = install_key(txn, &cart, device_key, now).await?;
             let cart = tell(txn, &cart, now).await?;
             // Nobody signed in did this: whoever held the code did, at the cart.
             audit::append(txn, &named(&cart), "cart.enrolled", &named(&cart), Some(cart.store), "", now).await?;
-            Ok::<_, Failure>(Some(Enrolled { cart, device_key }))
+            if let Some(key) = &key {
+                idempotency::service::keep(txn, key, Some(&Answer::created(&cart.id))).await?;
+            }
+            Ok::<_, Failure>(Some(Enrolled { cart, device_key, replayed: false }))
         })
         .await?
         .ok_or(NO_SUCH_CODE)?;
+    if enrolled.replayed {
+        return Ok(enrolled);
+    }
     app.streams.close_but(&Owner::Cart(enrolled.cart.num), Some(&token::hash(&enrolled.device_key)));
     tracing::info!(cart = %enrolled.cart.id, "cart enrolled");
     Ok(enrolled)
+}
+
+/// What the first request got, unless the cart has been revoked or enrolled anew since.
+async fn again(txn: &Txn<'_>, derived: &[String]) -> Result<Option<Enrolled>> {
+    for device_key in derived {
+        if let Some(cart) = store::by_key(&**txn, &token::hash(device_key)).await? {
+            return Ok(Some(Enrolled { cart, device_key: device_key.clone(), replayed: true }));
+        }
+    }
+    Ok(None)
 }
 
 /// The cart, locked, if the code opens it.

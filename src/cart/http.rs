@@ -17,8 +17,8 @@ use crate::auth::{Address, Caller, CartAuth, Principal, StaffAuth};
 use crate::body::Json;
 use crate::clock::Timestamp;
 use crate::error::{Failure, Result};
-use crate::idempotency::Answer;
 use crate::idempotency::http::Posted;
+use crate::idempotency::{self, Answer};
 use crate::ids::{AccountId, CartId, SessionId, StoreId};
 use crate::qr::image::{DEFAULT_SIZE, Picture};
 use crate::session::Session;
@@ -263,22 +263,28 @@ pub struct Enrolled {
 
 /// `POST /carts/enrol`: exchanges a code for a device key.
 #[utoipa::path(post, path = "/carts/enrol", tag = "carts", request_body = ToEnrol, responses((status = 201, body = Enrolled)), security(()))]
-pub async fn enrol(app: Data<App>, address: Address, body: Json<ToEnrol>) -> Result<HttpResponse> {
-    let code = EnrolmentCode::parse(&body.code);
+pub async fn enrol(app: Data<App>, address: Address, posted: Posted) -> Result<HttpResponse> {
+    let code = EnrolmentCode::parse(&posted.json::<ToEnrol>()?.code);
     let code =
         code.ok_or_else(|| Failure::field("code", "three groups of five letters and digits, as staff read it out"))?;
     let attempt = app.limits.attempt(&format!("enrolment/{}", code.selector), address.0)?;
-    let enrolled = enrol::enrol(&app, code).await;
+    let key = posted.key_in_the_name_of(format!("enrolment/{}", code.selector));
+    let enrolled = enrol::enrol(&app, code, key).await;
     match &enrolled {
         Ok(_) => app.limits.succeeded(attempt),
         // A wrong code: the attempt goes on counting.
         Err(Failure::BadCredential(_)) => {}
         Err(_) => app.limits.undone(attempt),
     }
-    let enrol::Enrolled { cart, device_key } = enrolled?;
+    let enrol::Enrolled { cart, device_key, replayed } = enrolled?;
     let cookie = device_cookie(&app, &device_key);
     let enrolled = Enrolled { cart_id: cart.id, label: cart.label, store_id: cart.store, device_key };
-    Ok(HttpResponse::Created().cookie(cookie).insert_header((header::CACHE_CONTROL, "no-store")).json(enrolled))
+    let mut created = HttpResponse::Created();
+    created.cookie(cookie).insert_header((header::CACHE_CONTROL, "no-store"));
+    if replayed {
+        created.insert_header(idempotency::http::REPLAYED);
+    }
+    Ok(created.json(enrolled))
 }
 
 fn device_cookie<'c>(app: &App, device_key: &str) -> Cookie<'c> {

@@ -278,7 +278,7 @@ pub async fn enrol_directly(app: &App, num: CartNum) -> Result<String> {
         .db
         .write(async move |txn: &Txn<'_>| {
             let cart = store::lock(&**txn, num).await?.ok_or(ABSENT)?;
-            let key = install_key(txn, &cart, now).await?;
+            let key = install_key(txn, &cart, token::opaque(DEVICE_KEY), now).await?;
             tell(txn, &cart, now).await?;
             Ok::<_, Failure>(key)
         })
@@ -287,10 +287,9 @@ pub async fn enrol_directly(app: &App, num: CartNum) -> Result<String> {
     Ok(key)
 }
 
-/// Gives a locked cart a new key and puts it into service. No earlier key, enrolment code or pairing
-/// code fits any more.
-pub(super) async fn install_key(txn: &Txn<'_>, cart: &Cart, now: Timestamp) -> Result<String> {
-    let key = token::opaque(DEVICE_KEY);
+/// Gives a locked cart a new key, which is returned, and puts it into service. No earlier key, enrolment code or
+/// pairing code fits any more.
+pub(super) async fn install_key(txn: &Txn<'_>, cart: &Cart, key: String, now: Timestamp) -> Result<String> {
     store::set_key(&**txn, cart.num, Some(&token::hash(&key))).await?;
     store::drop_enrolments(&**txn, cart.num, now).await?;
     store::bump_epoch(&**txn, cart.num, now).await?;

@@ -18,6 +18,9 @@ use crate::token;
 /// Characters of a key, at most.
 const LONGEST: usize = 255;
 
+/// Says that an answer was given before.
+pub const REPLAYED: (&str, &str) = ("Idempotent-Replayed", "true");
+
 /// A POST: its body, and its key if it has one.
 pub struct Posted {
     body: Bytes,
@@ -38,9 +41,14 @@ impl Posted {
 
     /// The key, in `principal`'s name.
     pub fn key(&self, principal: &Principal) -> Option<Key> {
+        self.key_in_the_name_of(principal.key())
+    }
+
+    /// The key, in the name of somebody who is not signed in.
+    pub fn key_in_the_name_of(&self, principal: String) -> Option<Key> {
         let text = self.key.clone()?;
         let body_hash = token::hex(&token::digest(&self.body));
-        Some(Key { principal: principal.key(), route: self.route.clone(), text, body_hash })
+        Some(Key { principal, route: self.route.clone(), text, body_hash })
     }
 }
 
@@ -88,7 +96,7 @@ impl Responder for Answer {
         let mut answer = HttpResponse::build(status);
         answer.content_type(kind).insert_header((header::CACHE_CONTROL, "no-store"));
         if self.replayed {
-            answer.insert_header(("Idempotent-Replayed", "true"));
+            answer.insert_header(REPLAYED);
         }
         answer.body(self.body)
     }

@@ -27,6 +27,13 @@ pub struct Key {
     body_hash: String,
 }
 
+impl Key {
+    /// As the client chose it.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+}
+
 /// An answer to a request, ready to be sent and to be kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {

@@ -2,6 +2,7 @@
 
 use super::{Answer, Key, store};
 use crate::app::App;
+use crate::clock::Timestamp;
 use crate::db::Txn;
 use crate::failure::{Failure, Result};
 
@@ -15,8 +16,8 @@ where
     app.db
         .write(async move |txn: &Txn<'_>| {
             let Some(key) = key else { return work(txn).await };
-            if !store::take(&**txn, &key, now).await.map_err(or_in_flight)? {
-                return again(txn, &key).await;
+            if let Some(answer) = take(txn, &key, now).await? {
+                return Ok(answer);
             }
             let answer = work(txn).await?;
             store::keep(&**txn, &key, &answer).await?;
@@ -25,10 +26,22 @@ where
         .await
 }
 
-async fn again(txn: &Txn<'_>, key: &Key) -> Result<Answer> {
+/// Takes `key` for this transaction; where it has been used, the answer that was given.
+pub async fn take(txn: &Txn<'_>, key: &Key, now: Timestamp) -> Result<Option<Answer>> {
+    if store::take(&**txn, key, now).await.map_err(or_in_flight)? {
+        return Ok(None);
+    }
     // Taken by retention in this very moment: as good as in flight.
     let kept = store::kept(&**txn, key).await?.ok_or_else(in_flight)?;
-    if kept.body_hash == key.body_hash { Ok(kept.answer) } else { Err(Failure::KeyReused) }
+    if kept.body_hash == key.body_hash { Ok(Some(kept.answer)) } else { Err(Failure::KeyReused) }
+}
+
+/// Keeps the answer to the request that took `key`; without one, the key is free again.
+pub async fn keep(txn: &Txn<'_>, key: &Key, answer: Option<&Answer>) -> Result<()> {
+    match answer {
+        Some(answer) => Ok(store::keep(&**txn, key, answer).await?),
+        None => Ok(store::forget(&**txn, key).await?),
+    }
 }
 
 fn in_flight() -> Failure {

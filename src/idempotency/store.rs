@@ -73,6 +73,13 @@ pub(super) async fn kept(conn: &impl ConnectionTrait, key: &Key) -> Result<Optio
     }))
 }
 
+/// Gives the key back: nothing has come of the request.
+pub(super) async fn forget(conn: &impl ConnectionTrait, key: &Key) -> Result<(), DbErr> {
+    let text = "DELETE FROM idempotency WHERE principal = $1 AND route = $2 AND idempotency_key = $3";
+    let values = [key.principal.as_str().into(), key.route.as_str().into(), key.text.as_str().into()];
+    db::execute(conn, text, values).await.map(drop)
+}
+
 /// Keeps the answer.
 pub(super) async fn keep(conn: &impl ConnectionTrait, key: &Key, answer: &Answer) -> Result<(), DbErr> {
     let text = "UPDATE idempotency SET status = $4, answer = $5, account_id = $6 \

@@ -4,7 +4,7 @@ use futures_util::future::join_all;
 use sea_orm::{ConnectionTrait, TransactionTrait};
 use serde_json::json;
 
-use crate::helpers::{Backend, Service, World, both};
+use crate::helpers::{Answer, Backend, Service, World, both};
 
 both! {
     async fn many_identical_posts_at_once_have_one_effect_and_one_answer(world: World) {
@@ -105,6 +105,37 @@ both! {
         twice!(phone, "/customer-session/2/end", none.clone()).ok();
         let late = twice!(till, "/customer-session/2/checkout/complete", json!({ "checkout_id": third, "receipt": receipt }));
         assert_eq!(late.refusal(), (409, "refund-required".into()));
+    }
+
+    async fn an_enrolment_sent_twice_gives_one_key_and_no_row_holds_it(world: World) {
+        let admin = world.admin().await;
+        admin.post_json("/carts/", &json!({ "cart_id": 7 })).await;
+        let code = admin.post("/carts/7/enrolment").await.ok()["code"].as_str().unwrap().to_owned();
+        let enrol = async |key: &str, code: &str| {
+            let request = world.http.post(world.url("/carts/enrol")).header("Idempotency-Key", key);
+            Answer::of(request.json(&json!({ "code": code }))).await
+        };
+        let wrong = format!("{}{}", &code[..code.len() - 1], if code.ends_with('Z') { 'Y' } else { 'Z' });
+        assert_eq!(enrol("k", &wrong).await.status, 401, "a wrong code leaves the key free");
+        let twice = join_all((0..2).map(|_| enrol("k", &code))).await;
+        let again = enrol("k", &code).await;
+        let replayed = |answer: &Answer| answer.headers.contains_key("idempotent-replayed");
+        assert_eq!((twice.iter().filter(|answer| replayed(answer)).count(), replayed(&again)), (1, true));
+        let first = &twice[0];
+        for answer in [&twice[1], &again] {
+            assert_eq!((answer.status, &answer.text), (first.status, &first.text));
+            assert_eq!(answer.headers["set-cookie"], first.headers["set-cookie"]);
+        }
+        assert_eq!(first.status, 201);
+        let device_key = first.json()["device_key"].as_str().unwrap().to_owned();
+        let row = world.app.db.read();
+        let text = "SELECT answer FROM idempotency WHERE principal LIKE 'enrolment/%'";
+        let kept: String = cartlink::db::row(row, text, []).await.unwrap().unwrap().try_get("", "answer").unwrap();
+        assert!(!kept.contains(&device_key), "{kept}");
+        assert_eq!(enrol("k", &code.to_lowercase()).await.refusal(), (422, "idempotency-key-reused".into()));
+        assert_eq!(enrol("other", &code).await.refusal(), (401, "invalid-credential".into()), "the code is used");
+        admin.post("/carts/7/revoke").await.ok();
+        assert_eq!(enrol("k", &code).await.refusal(), (401, "invalid-credential".into()), "the key is void");
     }
 
     async fn so_does_every_post_by_which_staff_and_services_make_or_end_something(world: World) {
