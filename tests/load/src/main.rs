@@ -5,6 +5,7 @@
 
 mod crowd;
 mod fleet;
+mod growth;
 mod http;
 mod net;
 mod ours;
@@ -99,11 +100,17 @@ enum Row {
     P8,
     P9,
     P10,
+    P11,
+    P12,
     /// No measurement: what fleets up to `--carts` cost, reckoned from measured prices.
     Plan,
     /// No measurement but one: what many nodes' head checks and the return of many streams lead to.
     Simulate,
 }
+
+/// In the order they are run. P4 is measured where P2 is.
+const ROWS: [Row; 11] =
+    [Row::P1, Row::P2, Row::P3, Row::P5, Row::P6, Row::P7, Row::P8, Row::P9, Row::P10, Row::P11, Row::P12];
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Against {
@@ -138,7 +145,7 @@ fn run(args: &Args) -> Result<(), String> {
     let circumstances = report::circumstances();
     let mut report = Report::default();
     for turn in 1..=args.runs {
-        for row in [Row::P1, Row::P2, Row::P3, Row::P5, Row::P6, Row::P7, Row::P8, Row::P9, Row::P10] {
+        for row in ROWS {
             for stage in stages.iter().filter(|_| args.wants(row)) {
                 if let Err(why) = measure(row, stage, args, turn, &mut report) {
                     eprintln!("  turn {turn}: {why}");
@@ -174,7 +181,6 @@ impl Args {
     }
 
     fn wants(&self, row: Row) -> bool {
-        // P4 is measured where P2 is.
         self.rows.iter().any(|asked| *asked == row || *asked == Row::All || (*asked == Row::P4 && row == Row::P2))
     }
 }
@@ -197,7 +203,9 @@ fn measure(row: Row, stage: &Stage, args: &Args, turn: u32, report: &mut Report)
         Row::P8 if turn == 1 => scan::pictures(stage, report, args.runs),
         Row::P9 => resume::crash(stage, report),
         Row::P10 if turn == 1 => scan::across_nodes(stage, report, &args.cluster()?, args.runs),
-        Row::P6 | Row::P7 | Row::P8 | Row::P10 | Row::Plan | Row::Simulate | Row::All => Ok(()),
+        Row::P11 => growth::flat(stage, report),
+        Row::P12 if turn == 1 => growth::cold_start(stage, report, args.runs),
+        Row::P6 | Row::P7 | Row::P8 | Row::P10 | Row::P12 | Row::Plan | Row::Simulate | Row::All => Ok(()),
     }
 }
 
