@@ -1,8 +1,9 @@
 //! Limits: which of them each node counts for itself, and which hold whatever node is asked.
 
+use futures_util::future::join_all;
 use serde_json::json;
 
-use crate::helpers::{Answer, Cart, Cluster, World};
+use crate::helpers::{Answer, Cart, Cluster, Postgres, World};
 
 async fn sign_in(node: &World, email: &str, password: &str) -> Answer {
     let form = [("username", email), ("password", password)];
@@ -90,4 +91,28 @@ async fn tries_of_an_enrolment_code_and_what_is_good_once_are_counted_over_all_n
         // A node may remember for a second who is signed in.
         while Answer::of(node.http.get(node.url("/auth/me")).bearer_auth(access)).await.status != 401 {}
     }
+}
+
+#[tokio::test]
+async fn a_node_opens_no_more_database_connections_than_it_may_and_everybody_is_served_all_the_same() {
+    let postgres = Postgres::start().await;
+    let mut node = World::prepare(&[format!("--database-url={}", postgres.url()), "--database-connections=3".into()]);
+    node.spawn();
+    node.ready().await;
+    let rows = postgres.rows().await;
+    let guests = async {
+        for _ in 0..5 {
+            join_all((0..40).map(|_| node.phone())).await;
+        }
+    };
+    let mut guests = std::pin::pin!(guests);
+    let mut most = 0;
+    loop {
+        let count = rows.number("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'cartlink'");
+        tokio::select! {
+            () = &mut guests => break,
+            count = count => most = most.max(count),
+        }
+    }
+    assert_eq!(most, 3);
 }

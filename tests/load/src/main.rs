@@ -6,6 +6,7 @@
 mod crowd;
 mod fleet;
 mod floor;
+mod growth;
 mod http;
 mod net;
 mod ours;
@@ -102,11 +103,17 @@ enum Row {
     P10,
     /// Of P2, what SQLite alone takes for the same rows.
     Floor,
+    P11,
+    P12,
     /// No measurement: what fleets up to `--carts` cost, reckoned from measured prices.
     Plan,
     /// No measurement but one: what many nodes' head checks and the return of many streams lead to.
     Simulate,
 }
+
+/// In the order they are run. P4 is measured where P2 is.
+const ROWS: [Row; 12] =
+    [Row::P1, Row::P2, Row::P3, Row::P5, Row::P6, Row::P7, Row::P8, Row::P9, Row::P10, Row::P11, Row::P12, Row::Floor];
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Against {
@@ -141,7 +148,7 @@ fn run(args: &Args) -> Result<(), String> {
     let circumstances = report::circumstances();
     let mut report = Report::default();
     for turn in 1..=args.runs {
-        for row in [Row::P1, Row::P2, Row::P3, Row::P5, Row::P6, Row::P7, Row::P8, Row::P9, Row::P10, Row::Floor] {
+        for row in ROWS {
             for stage in stages.iter().filter(|_| args.wants(row)) {
                 if let Err(why) = measure(row, stage, args, turn, &mut report) {
                     eprintln!("  turn {turn}: {why}");
@@ -177,7 +184,6 @@ impl Args {
     }
 
     fn wants(&self, row: Row) -> bool {
-        // P4 is measured where P2 is.
         self.rows.iter().any(|asked| *asked == row || *asked == Row::All || (*asked == Row::P4 && row == Row::P2))
     }
 }
@@ -206,7 +212,9 @@ fn measure(row: Row, stage: &Stage, args: &Args, turn: u32, report: &mut Report)
             process::pin_self(args.core + 1);
             measured
         }
-        Row::P6 | Row::P7 | Row::P8 | Row::P10 | Row::Plan | Row::Simulate | Row::All => Ok(()),
+        Row::P11 => growth::flat(stage, report),
+        Row::P12 if turn == 1 => growth::cold_start(stage, report, args.runs),
+        Row::P6 | Row::P7 | Row::P8 | Row::P10 | Row::P12 | Row::Plan | Row::Simulate | Row::All => Ok(()),
     }
 }
 

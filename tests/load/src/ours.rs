@@ -4,6 +4,7 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Instant;
 
 use crate::peer::{Peer, Templates};
 use crate::process::{Server, free_port};
@@ -20,6 +21,8 @@ pub struct Ours {
     pub server: Server,
     pub public: u16,
     pub control: u16,
+    /// When its process was started.
+    pub began: Instant,
     folder: PathBuf,
     more: Vec<String>,
 }
@@ -81,16 +84,23 @@ fn start_on(
         args.extend([flag.to_owned(), value]);
     }
     args.extend_from_slice(&more);
+    let began = Instant::now();
     let server =
         Server::start(stage.server_core, &program.to_string_lossy(), &args, &[], ([127, 0, 0, 1], public).into())?;
-    Ok(Ours { server, public, control, folder, more })
+    Ok(Ours { server, public, control, began, folder, more })
 }
 
 impl Ours {
-    /// `kill -9`, then the same command line again.
-    pub fn crash_and_restart(self, stage: &Stage, program: &Path) -> Result<Self, String> {
-        let Self { server, public, control, folder, more } = self;
+    /// `kill -9`, then the same command line again. In between, something may be done to its folder.
+    pub fn crash_and_restart(
+        self,
+        stage: &Stage,
+        program: &Path,
+        between: impl FnOnce(&Path) -> Result<(), String>,
+    ) -> Result<Self, String> {
+        let Self { server, public, control, folder, more, .. } = self;
         drop(server);
+        between(&folder)?;
         start_on(stage, program, public, control, folder, more)
     }
 

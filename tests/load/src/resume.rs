@@ -75,7 +75,7 @@ pub fn crash(stage: &Stage, report: &mut Report) -> Result<(), String> {
     crash.run_until(Duration::from_secs(60), |_| Instant::now() > warm)?;
 
     let cut = Instant::now();
-    let again = first.crash_and_restart(stage, program)?;
+    let again = first.crash_and_restart(stage, program, |_| Ok(()))?;
     let ready = Instant::now();
     crash.notice_the_cut()?;
     crash.run_until(Duration::from_secs(60), |crash| crash.all_open())?;

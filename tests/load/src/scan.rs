@@ -14,7 +14,7 @@ use crate::report::Report;
 use crate::stage::{Kind, Stage};
 
 /// Carts, and as many customers: one scan each per round.
-const PAIRS: usize = 4_000;
+pub const PAIRS: usize = 4_000;
 /// Phones that wait for an answer at the same time, when as many scans as possible are asked for.
 const PHONES: usize = 128;
 
@@ -30,7 +30,7 @@ pub struct Store {
 }
 
 /// One round: every customer scanned one cart.
-struct Round {
+pub struct Round {
     seconds: f64,
     /// Scan sent → answered and told, in microseconds.
     delays: Histogram<u64>,
@@ -40,6 +40,18 @@ struct Round {
     /// Seconds of all cores.
     busy: f64,
     idle_percent: f64,
+}
+
+impl Round {
+    /// Milliseconds within which this share of the scans was answered and told.
+    pub fn delay_ms(&self, quantile: f64) -> f64 {
+        self.delays.value_at_quantile(quantile) as f64 / 1000.0
+    }
+
+    /// Milliseconds of processor time that the server spent on each.
+    pub fn cpu_ms(&self) -> f64 {
+        self.cpu * 1000.0 / self.delays.len() as f64
+    }
 }
 
 /// When the two halves of one scan were over.
@@ -76,20 +88,8 @@ pub fn main_job(
         report.add(row, "CPU ms of the whole machine per scan", "", "cartlink", per_scan(most.busy));
         report.add(row, "% of the machine that was idle", "", "cartlink", most.idle_percent);
         let steady = store.round(Some(500.0), PAIRS)?;
-        report.add(
-            row,
-            "at 500/s: scan → answered and told, p50 ms",
-            p50_goal,
-            "cartlink",
-            steady.delays.value_at_quantile(0.5) as f64 / 1000.0,
-        );
-        report.add(
-            row,
-            "at 500/s: scan → answered and told, p99 ms",
-            p99_goal,
-            "cartlink",
-            steady.delays.value_at_quantile(0.99) as f64 / 1000.0,
-        );
+        report.add(row, "at 500/s: scan → answered and told, p50 ms", p50_goal, "cartlink", steady.delay_ms(0.5));
+        report.add(row, "at 500/s: scan → answered and told, p99 ms", p99_goal, "cartlink", steady.delay_ms(0.99));
     }
     Ok(())
 }
@@ -173,6 +173,11 @@ impl Store {
     /// Furnishes the store and opens every cart's screen.
     pub fn open(ours: Ours, screens: SocketAddr) -> Result<Self, String> {
         let fleet = Fleet::furnish(&ours, PAIRS, PAIRS)?;
+        Self::of(ours, screens, fleet)
+    }
+
+    /// As [`open`](Self::open), where the store is furnished already.
+    pub fn of(ours: Ours, screens: SocketAddr, fleet: Fleet) -> Result<Self, String> {
         let net = Net::new().map_err(|why| why.to_string())?;
         let asker = Asker::new(ours.public_addr())?;
         let mut store = Self { ours, screens, fleet, net, events: Events::with_capacity(4096), asker };
@@ -203,7 +208,7 @@ impl Store {
     }
 
     /// Codes are drawn before and sessions ended after; only the scans are timed.
-    fn round(&mut self, rate: Option<f64>, scans: usize) -> Result<Round, String> {
+    pub fn round(&mut self, rate: Option<f64>, scans: usize) -> Result<Round, String> {
         let Self { fleet, asker, .. } = self;
         let codes = asker
             .wave(scans, |n| get(&format!("/customer-session/qr/{n}"), &fleet.device_keys[n], "application/json"))?;
