@@ -466,8 +466,9 @@ pub fn is_passing(error: &DbErr) -> bool {
         || matches!(error, DbErr::Conn(RuntimeErr::Internal(_)))
 }
 
-/// One statement with its values; `$1`-style places in both dialects.
+/// One statement with its values; `$1`-style places in both dialects. Each one made is counted.
 pub fn sql(conn: &impl ConnectionTrait, text: &str, values: impl IntoIterator<Item = Value>) -> Statement {
+    metrics::counter!("cartlink_database_statements_total").increment(1);
     Statement::from_sql_and_values(conn.get_database_backend(), text, values)
 }
 

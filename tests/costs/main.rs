@@ -1,4 +1,4 @@
-//! What an event and an idle stream cost, counted and not timed: allocations, system calls and memory, each
+//! What an event and an idle stream cost, counted and not timed: allocations, system calls, queries and memory, each
 //! against a bound. A bound is some way above what was measured when it was set; what breaks it is a change for the worse.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
@@ -26,6 +26,10 @@ const CALLS: f64 = 2.5;
 
 /// Per emission, of the database's files: what one COMMIT takes. A query per stream would be a hundred and more.
 const DATABASE_CALLS: usize = 20;
+
+/// Per emission, however many listen: the head's and the event's own, and, however slow the machine, what the server asks
+/// by itself meanwhile. A query per stream would be two thousand.
+const STATEMENTS: usize = 20;
 
 /// Per idle stream of the program as it is tested, unoptimised.
 const BYTES: usize = 18 * 1024;
@@ -172,6 +176,16 @@ impl Program {
         Self { child, public: lines.next().unwrap(), control: lines.next().unwrap(), _folder: folder }
     }
 
+    /// A counter among its metrics.
+    fn counted(&self, name: &str) -> usize {
+        let mut socket = connect(self.control);
+        write!(socket, "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).unwrap();
+        let line = answer.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no {name} in {answer}")).parse().unwrap()
+    }
+
     /// Memory that is this process's share, in bytes.
     fn memory(&self) -> usize {
         let text = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.child.id())).unwrap();
@@ -205,6 +219,31 @@ fn an_idle_stream_costs_little_memory() {
     println!("{each} bytes per idle stream");
     assert!(each < BYTES, "{each} bytes per idle stream");
     drop(warm);
+}
+
+#[test]
+fn two_thousand_deliveries_of_an_event_ask_the_database_nothing() {
+    const STREAMS: usize = 2000;
+    const ROUNDS: usize = 5;
+    // Fewer than a tail holds: a reader that is further behind asks the log, and rightly.
+    const EVENTS: usize = 20;
+    rlimit::increase_nofile_limit(u64::MAX).unwrap();
+    let program = Program::start();
+    let subscriber = token(program.control, "c");
+    let mut streams: Vec<TcpStream> = (0..STREAMS).map(|_| subscribe(program.public, &subscriber)).collect();
+    let (mut till, mut buffer) = (Till::new(program.control, "/emit/", EMIT), [0; 4096]);
+    let before = program.counted("cartlink_database_statements_total");
+    for _ in 0..ROUNDS {
+        for _ in 0..EVENTS {
+            till.post(&mut buffer);
+        }
+        streams.iter_mut().for_each(|stream| read_events(stream, EVENTS));
+    }
+    let statements = program.counted("cartlink_database_statements_total") - before;
+    let events = ROUNDS * EVENTS;
+    println!("{statements} statements for {events} events and {} deliveries", events * STREAMS);
+    assert!(statements >= events, "{statements} statements: they are not counted");
+    assert!(statements < events * STATEMENTS, "{statements} statements for {events} events: deliveries ask");
 }
 
 #[test]
