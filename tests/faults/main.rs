@@ -7,6 +7,7 @@
 
 mod follower;
 mod load;
+mod namespace;
 mod program;
 
 mod crashes;

@@ -7,6 +7,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::load::Load;
+use crate::namespace::{self, run};
 use crate::program::Program;
 
 const CLIENTS: &str = "127.0.0.9";
@@ -14,42 +15,12 @@ const CLIENTS: &str = "127.0.0.9";
 /// Runs the calling test again inside its own network and mount namespaces. True in there; false outside, where the test
 /// is over: it has passed inside.
 pub fn within_namespaces(test: &str) -> bool {
-    if std::env::var_os("CARTLINK_NAMESPACE").is_some() {
-        run("ip", "link set lo up");
-        return true;
-    }
-    let unshare = ["--map-root-user", "--net", "--mount", "--"];
-    let tried = Command::new("unshare").args(unshare).args(["ip", "link", "set", "lo", "up"]).output();
-    let refusal = match &tried {
-        Ok(output) if output.status.success() => None,
-        Ok(output) => Some(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
-        Err(error) => Some(error.to_string()),
-    };
-    assert!(
-        refusal.is_none(),
-        "this test drops packets in network and mount namespaces of its own, and this machine does not let it make them \
-         ({}). Run it as root with CAP_SYS_ADMIN (in a container: --privileged), or let users make namespaces: \
-         sysctl kernel.unprivileged_userns_clone=1 kernel.apparmor_restrict_unprivileged_userns=0",
-        refusal.unwrap_or_default()
-    );
-    let inside = Command::new("unshare")
-        .args(unshare)
-        .arg(std::env::current_exe().unwrap())
-        .args(["--exact", test, "--nocapture"])
-        .env("CARTLINK_NAMESPACE", "1")
-        .status()
-        .unwrap();
-    assert!(inside.success(), "it failed inside the namespace, see above");
-    false
-}
-
-fn run(program: &str, args: &str) {
-    assert!(Command::new(program).args(args.split(' ')).status().unwrap().success(), "{program} {args}");
+    namespace::within(&["--map-root-user", "--net", "--mount"], test)
 }
 
 fn drop_packets(on: bool) {
     let verb = if on { "add" } else { "del" };
-    run("ip", &format!("route {verb} blackhole {CLIENTS}/32 table local"));
+    run(&mut Command::new("ip"), &format!("route {verb} blackhole {CLIENTS}/32 table local"));
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use std::time::Duration;
 use sea_orm::{ConnectionTrait, Database, DatabaseConnection, DbBackend, QueryResult, Statement};
 use tempfile::TempDir;
 
-use super::island;
+use super::namespace;
 
 /// A port nobody listens on.
 pub fn free_port() -> u16 {
@@ -73,7 +73,7 @@ impl Nats {
 
     /// On the same port: the same server, or its replacement, for it remembers nothing.
     pub async fn start_again(&mut self) {
-        let address = if island::is_inside() { "0.0.0.0" } else { "127.0.0.1" };
+        let address = if namespace::is_inside() { "0.0.0.0" } else { "127.0.0.1" };
         let mut child = Command::new("nats-server")
             .args(["-a", address, "-p", &self.port.to_string()])
             .args(&self.more)
@@ -177,7 +177,7 @@ impl Postgres {
     pub async fn start_again(&mut self) {
         let data = self.folder.path().join("data");
         let log = std::fs::File::options().create(true).append(true).open(self.folder.path().join("log")).unwrap();
-        let addresses = if island::is_inside() { "listen_addresses=*" } else { "listen_addresses=127.0.0.1" };
+        let addresses = if namespace::is_inside() { "listen_addresses=*" } else { "listen_addresses=127.0.0.1" };
         let mut child = self
             .command("postgres")
             .arg("-D")

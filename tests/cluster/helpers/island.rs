@@ -3,51 +3,13 @@
 
 use std::process::{Child, Command, Stdio};
 
-/// Set inside the namespace a test runs again in.
-const INSIDE: &str = "CARTLINK_NAMESPACE";
-
-/// Whether this process runs in a network of its own, where it may listen on every address.
-pub fn is_inside() -> bool {
-    std::env::var_os(INSIDE).is_some()
-}
+use super::namespace::{self, run};
 
 /// Runs the calling test again inside a network namespace. True in there; false outside, where the test is over then.
 pub fn within_namespace(test: &str) -> bool {
-    if is_inside() {
-        run(&mut Command::new("ip"), "link set lo up");
-        return true;
-    }
     // PostgreSQL is run by an account of its own where root runs the test, and by the user elsewhere: both keep their ids.
     let root = super::engines::is_root();
-    let flags = if root { vec!["--net"] } else { vec!["--user", "--map-current-user", "--keep-caps", "--net"] };
-    let tried = Command::new("unshare").args(&flags).args(["--", "ip", "link", "set", "lo", "up"]).output();
-    let refusal = match &tried {
-        Ok(output) if output.status.success() => None,
-        Ok(output) => Some(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
-        Err(error) => Some(error.to_string()),
-    };
-    assert!(
-        refusal.is_none(),
-        "this test cuts links between network namespaces, and this machine does not let it make one ({}). Run it as root \
-         with CAP_SYS_ADMIN (in a container: --privileged), or let users make namespaces: \
-         sysctl kernel.unprivileged_userns_clone=1 kernel.apparmor_restrict_unprivileged_userns=0",
-        refusal.unwrap_or_default()
-    );
-    let inside = Command::new("unshare")
-        .args(&flags)
-        .arg("--")
-        .arg(std::env::current_exe().unwrap())
-        .args(["--exact", test, "--nocapture"])
-        .env(INSIDE, "1")
-        .status()
-        .unwrap();
-    assert!(inside.success(), "it failed inside the namespace, see above");
-    false
-}
-
-fn run(command: &mut Command, args: &str) {
-    let status = command.args(args.split(' ')).status().unwrap();
-    assert!(status.success(), "ip {args}");
+    namespace::within(if root { &["--net"] } else { &["--user", "--map-current-user", "--keep-caps", "--net"] }, test)
 }
 
 /// The island; it sinks when dropped.

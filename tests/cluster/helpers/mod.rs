@@ -8,6 +8,8 @@ mod engines;
 mod island;
 mod load;
 mod node;
+#[path = "../../faults/namespace.rs"]
+mod namespace;
 mod receiver;
 #[path = "../../api/helpers/screen.rs"]
 #[expect(dead_code, reason = "shared with tests/api, where all of it is used")]
