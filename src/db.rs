@@ -3,7 +3,9 @@
 //! [`Db::write`] is a transaction whose events are told only after COMMIT, and always then: what a
 //! caller does after it, or whether the caller still exists, makes no difference. On SQLite one
 //! thread owns the writing connection and commits all that waits as one transaction, each write in
-//! a savepoint of its own; PostgreSQL groups commits by itself.
+//! a savepoint of its own; PostgreSQL groups commits by itself. What PostgreSQL undoes, because two
+//! transactions waited for each other or a connection was lost before COMMIT, is done once more; what
+//! was lost while it committed is not, for it may stand.
 
 use std::cell::RefCell;
 use std::ops::Deref;
@@ -13,6 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use cartlink_migrations::{Migrator, MigratorTrait};
+use rand::RngExt;
 pub use sea_orm::ConnectionTrait as Connection;
 use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
 use sea_orm::{
@@ -50,6 +53,15 @@ const BEGINNINGS: u32 = 3;
 /// whoever asks from an honest refusal.
 const AT_ONCE: Duration = Duration::from_secs(1);
 
+/// How often a write is tried that the database undoes.
+const TRIES: u32 = 3;
+
+/// From here on the one who asked has waited long enough, and is refused.
+const TRYING: Duration = Duration::from_secs(3);
+
+/// The longest pause before a write is tried again; at random, so that two that clashed do not meet again.
+const PAUSE: Duration = Duration::from_millis(30);
+
 /// Where the data lives and how many connections may go there.
 #[derive(Clone, Debug)]
 pub struct Location {
@@ -79,6 +91,25 @@ enum Writer {
     Thread(mpsc::UnboundedSender<Job>),
     /// PostgreSQL: any connection of the pool.
     Pool(DatabaseConnection),
+}
+
+/// What a write may fail with.
+pub trait WriteError: From<DbErr> {
+    /// Whether the database has undone all of it for reasons that may be gone at once.
+    fn is_undone(&self) -> bool;
+
+    /// The connection was lost while it committed: it may stand or not.
+    fn in_doubt(cause: DbErr) -> Self;
+}
+
+impl WriteError for DbErr {
+    fn is_undone(&self) -> bool {
+        lost_a_race(self) || is_broken(self)
+    }
+
+    fn in_doubt(cause: DbErr) -> Self {
+        Self::Conn(RuntimeErr::Internal(format!("no answer to COMMIT: {cause}")))
+    }
 }
 
 /// A transaction being written, and the events born in it.
@@ -172,12 +203,14 @@ impl Db {
         matches!(self.writer, Writer::Pool(_))
     }
 
-    /// Runs `work` in one transaction: all of it stands after an `Ok`, nothing after an `Err`.
+    /// Runs `work` in one transaction: all of it stands after an `Ok`, nothing after an `Err`, unless that says that it is
+    /// [in doubt](WriteError::in_doubt). Where the database undoes it, a copy of `work` is run again from the beginning: it
+    /// must do nothing but write to this transaction.
     pub async fn write<T, E, F>(&self, work: F) -> Result<T, E>
     where
-        F: AsyncFnOnce(&Txn<'_>) -> Result<T, E> + Send + 'static,
+        F: AsyncFnOnce(&Txn<'_>) -> Result<T, E> + Clone + Send + 'static,
         T: Send + 'static,
-        E: From<DbErr> + Send + 'static,
+        E: WriteError + Send + 'static,
     {
         match &self.writer {
             Writer::Thread(jobs) => {
@@ -367,24 +400,52 @@ async fn write_in_groups(writer: DatabaseConnection, mut jobs: mpsc::UnboundedRe
     }
 }
 
-async fn write_alone<T, E: From<DbErr>>(
+/// Tries until the write stands, is refused, is in doubt, or has been undone too often.
+async fn write_alone<T, E: WriteError>(
     pool: DatabaseConnection,
     told: Told,
+    work: impl AsyncFnOnce(&Txn<'_>) -> Result<T, E> + Clone,
+) -> Result<T, E> {
+    let began = Instant::now();
+    for _ in 1..TRIES {
+        match try_alone(&pool, &told, work.clone()).await {
+            Err(error) if error.is_undone() && began.elapsed() < TRYING => {}
+            done => return done,
+        }
+        metrics::counter!("cartlink_writes_repeated_total").increment(1);
+        tokio::time::sleep(PAUSE.mul_f64(rand::rng().random_range(0.1..1.0))).await;
+    }
+    try_alone(&pool, &told, work).await
+}
+
+async fn try_alone<T, E: WriteError>(
+    pool: &DatabaseConnection,
+    told: &Told,
     work: impl AsyncFnOnce(&Txn<'_>) -> Result<T, E>,
 ) -> Result<T, E> {
-    let txn = begin(&pool).await?;
+    let txn = begin(pool).await?;
     let (result, events) = directly(&txn, work).await;
     if result.is_err() {
         // Where it cannot be rolled back, the server has lost it, and the rollback with it: what was refused stays so.
         let _lost = tokio::time::timeout(AT_ONCE, txn.rollback()).await;
         return result;
     }
-    let committed = soon(txn.commit()).await;
-    if !events.is_empty() {
-        told(if committed.is_ok() { Fate::Committed(events) } else { Fate::Unknown });
+    match soon(txn.commit()).await {
+        Ok(()) => {
+            if !events.is_empty() {
+                told(Fate::Committed(events));
+            }
+            result
+        }
+        // The server says so itself: nothing stands.
+        Err(error) if lost_a_race(&error) => Err(error.into()),
+        Err(error) => {
+            if !events.is_empty() {
+                told(Fate::Unknown);
+            }
+            Err(E::in_doubt(error))
+        }
     }
-    committed?;
-    result
 }
 
 async fn begin(pool: &DatabaseConnection) -> Result<DatabaseTransaction, DbErr> {
@@ -429,6 +490,16 @@ async fn asked<T>(
     }
 }
 
+/// Whether the server undid a transaction in favour of another: two waited for each other, or it could not be serialised.
+fn lost_a_race(error: &DbErr) -> bool {
+    const SERIALIZATION_FAILURE: &str = "40001";
+    const DEADLOCK_DETECTED: &str = "40P01";
+    let (DbErr::Conn(cause) | DbErr::Exec(cause) | DbErr::Query(cause)) = error else { return false };
+    let RuntimeErr::SqlxError(cause) = cause else { return false };
+    let state = cause.as_database_error().and_then(|error| error.code());
+    state.is_some_and(|state| [SERIALIZATION_FAILURE, DEADLOCK_DETECTED].contains(&state.as_ref()))
+}
+
 /// Whether the connection is gone, by the server's or the network's doing.
 fn is_broken(error: &DbErr) -> bool {
     const SIGNS: &[&str] =
@@ -457,13 +528,14 @@ pub fn is_passing(error: &DbErr) -> bool {
         "too many clients",
         "No space left",
         "Broken pipe",
-        "deadlock detected",
-        "could not serialize",
     ];
     let text = error.to_string();
-    matches!(error, DbErr::ConnectionAcquire(_))
-        || SIGNS.iter().any(|sign| text.contains(sign))
-        || matches!(error, DbErr::Conn(RuntimeErr::Internal(_)))
+    // Said in one breath with what may pass: somebody else answers, or the authority is another.
+    !text.contains("invalid peer certificate")
+        && (matches!(error, DbErr::ConnectionAcquire(_))
+            || lost_a_race(error)
+            || SIGNS.iter().any(|sign| text.contains(sign))
+            || matches!(error, DbErr::Conn(RuntimeErr::Internal(_))))
 }
 
 /// One statement with its values; `$1`-style places in both dialects. Each one made is counted.
@@ -546,6 +618,10 @@ pub fn json_rows(conn: &impl ConnectionTrait) -> &'static str {
 impl From<DbErr> for Failure {
     fn from(error: DbErr) -> Self {
         let text = error.to_string();
+        if error.is_undone() {
+            tracing::warn!(cause = text, "the database undid a transaction, or lost a connection");
+            return Self::Undone;
+        }
         // Honest, and worth another try.
         if is_passing(&error) {
             tracing::error!(cause = text, "the database did not answer");
@@ -553,5 +629,16 @@ impl From<DbErr> for Failure {
         } else {
             Self::Internal(text)
         }
+    }
+}
+
+impl WriteError for Failure {
+    fn is_undone(&self) -> bool {
+        matches!(self, Self::Undone)
+    }
+
+    fn in_doubt(cause: DbErr) -> Self {
+        tracing::error!(%cause, "the database did not answer to COMMIT");
+        Self::InDoubt
     }
 }

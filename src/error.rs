@@ -61,7 +61,8 @@ impl Failure {
             Self::UnsupportedMedia(_) => {
                 row(S::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "Unsupported media type")
             }
-            Self::Unavailable(_) => row(S::SERVICE_UNAVAILABLE, "unavailable", "Unavailable"),
+            Self::Unavailable(_) | Self::Undone => row(S::SERVICE_UNAVAILABLE, "unavailable", "Unavailable"),
+            Self::InDoubt => row(S::SERVICE_UNAVAILABLE, "in-doubt", "Unavailable"),
             Self::Internal(_) => row(S::INTERNAL_SERVER_ERROR, "internal", "Internal error"),
         }
     }
@@ -135,7 +136,7 @@ impl ResponseError for Failure {
                     .insert_header(("RateLimit-Policy", format!("\"default\";q={quota};w={}", window.as_secs().max(1))))
                     .insert_header(("RateLimit", format!("\"default\";r=0;t={seconds}")));
             }
-            Self::Unavailable(_) => {
+            Self::Unavailable(_) | Self::Undone | Self::InDoubt => {
                 answer.insert_header((header::RETRY_AFTER, HeaderValue::from_static("2")));
             }
             _ => {}

@@ -115,6 +115,14 @@ pub enum Failure {
     /// Not now: stopping, or something needed is down. Nothing was done.
     #[error("The service is temporarily unavailable ({0}); nothing was done, try again shortly")]
     Unavailable(&'static str),
+    /// The database undid it, in favour of another or with a connection that broke.
+    #[error("The service is temporarily unavailable (the database undid it); nothing was done, try again shortly")]
+    Undone,
+    /// The database's answer was lost on its way, and nobody here knows whether it was done.
+    #[error(
+        "The service is temporarily unavailable, and this may have been done: look, or repeat it with the same Idempotency-Key"
+    )]
+    InDoubt,
     /// A bug, or a broken disk. The cause goes to the log.
     #[error("Something went wrong on our side; nothing was done")]
     Internal(String),

@@ -68,6 +68,7 @@ pub async fn occupancy(app: &App, principal: &Principal, id: &str) -> Result<(Ca
 }
 
 /// A cart to be made.
+#[derive(Clone)]
 pub struct NewCart {
     /// Its name.
     pub id: CartId,

@@ -4,17 +4,18 @@
 //! begun ride along. So each is on disk before it is answered, and a burst costs one COMMIT and a
 //! handful of statements.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tokio::sync::oneshot;
 
 use crate::app::App;
-use crate::clock::Timestamp;
 use crate::db::Txn;
 use crate::event::store::append_all;
 use crate::event::{Draft, EventId};
 use crate::failure::{Failure, Result};
+
+/// Whom to tell the id of the last event, or that nobody knows; dropped where nothing was done.
+type Answer = oneshot::Sender<Result<EventId>>;
 
 /// Emissions that wait for the next transaction.
 #[derive(Default)]
@@ -25,7 +26,7 @@ pub struct Emitting {
 
 struct Waiting {
     drafts: Vec<Draft>,
-    answer: oneshot::Sender<EventId>,
+    answer: Answer,
 }
 
 impl Emitting {
@@ -52,50 +53,62 @@ pub async fn emit(app: &Arc<App>, drafts: Vec<Draft>) -> Result<EventId> {
         // A task of its own: others ride along, whether this caller stays or not.
         tokio::task::spawn_local(write_waiting(Arc::clone(app)));
     }
-    answered.await.map_err(|_| Failure::Unavailable("the database does not answer"))
+    answered.await.map_err(|_| Failure::Unavailable("the database does not answer"))?
 }
 
 async fn write_waiting(app: Arc<App>) {
     let now = app.clock.now();
-    let begun = Arc::new(AtomicBool::new(false));
-    let (emitting, begins) = (Arc::clone(&app.emitting), Arc::clone(&begun));
+    // Taken once, when the transaction begins: where it has to be tried again, it is the same ones'.
+    let riding: Arc<OnceLock<Riding>> = Arc::default();
+    let (emitting, board) = (Arc::clone(&app.emitting), Arc::clone(&riding));
     let written = app
         .db
-        .write(async move |txn: &Txn<'_>| {
-            let waiting = emitting.take();
-            begins.store(true, Ordering::Release);
-            append_each(txn, waiting, now).await
+        .write(async move |txn: &Txn<'_>| -> Result<_> {
+            let drafts = board.get_or_init(|| Riding::of(emitting.take())).drafts.clone();
+            Ok(append_all(txn, drafts, now).await?)
         })
         .await;
     match written {
-        Ok(answers) => {
-            for (answer, id) in answers {
+        Ok(ids) => {
+            for (answer, last) in riding.get().map(Riding::answers).unwrap_or_default() {
                 // Whoever asked may be gone; the event stands all the same.
-                let _gone = answer.send(id);
+                let _gone = answer.send(Ok(ids[last].clone()));
             }
         }
         Err(error) => {
             tracing::error!(%error, "emitted events were not written");
-            // The transaction may not even have begun: nobody must wait for it for ever.
-            if !begun.load(Ordering::Acquire) {
-                drop(app.emitting.take());
+            match riding.get() {
+                Some(riding) if matches!(error, Failure::InDoubt) => {
+                    for (answer, _) in riding.answers() {
+                        let _gone = answer.send(Err(Failure::InDoubt));
+                    }
+                }
+                Some(_) => {}
+                // The transaction has not even begun: nobody must wait for it for ever.
+                None => drop(app.emitting.take()),
             }
         }
     }
 }
 
-/// One after the other in the order they came, and the last id of each.
-async fn append_each(
-    txn: &Txn<'_>,
-    waiting: Vec<Waiting>,
-    now: Timestamp,
-) -> Result<Vec<(oneshot::Sender<EventId>, EventId)>, sea_orm::DbErr> {
-    let mut drafts = Vec::with_capacity(waiting.len());
-    let mut lasts = Vec::with_capacity(waiting.len());
-    for Waiting { drafts: own, answer } in waiting {
-        drafts.extend(own);
-        lasts.push((answer, drafts.len() - 1));
+/// Emissions that share a transaction: one after the other in the order they came, and where each ends.
+struct Riding {
+    drafts: Vec<Draft>,
+    answers: Mutex<Vec<(Answer, usize)>>,
+}
+
+impl Riding {
+    fn of(waiting: Vec<Waiting>) -> Self {
+        let mut drafts = Vec::with_capacity(waiting.len());
+        let mut answers = Vec::with_capacity(waiting.len());
+        for Waiting { drafts: own, answer } in waiting {
+            drafts.extend(own);
+            answers.push((answer, drafts.len() - 1));
+        }
+        Self { drafts, answers: Mutex::new(answers) }
     }
-    let ids = append_all(txn, drafts, now).await?;
-    Ok(lasts.into_iter().map(|(answer, last)| (answer, ids[last].clone())).collect())
+
+    fn answers(&self) -> Vec<(Answer, usize)> {
+        std::mem::take(&mut self.answers.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }

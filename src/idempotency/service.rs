@@ -9,7 +9,7 @@ use crate::failure::{Failure, Result};
 /// then is given again.
 pub async fn once<W>(app: &App, key: Option<Key>, work: W) -> Result<Answer>
 where
-    W: AsyncFnOnce(&Txn<'_>) -> Result<Answer> + Send + 'static,
+    W: AsyncFnOnce(&Txn<'_>) -> Result<Answer> + Clone + Send + 'static,
 {
     let now = app.clock.now();
     app.db

@@ -130,6 +130,7 @@ pub async fn start(
 }
 
 /// Where a customer wants to go.
+#[derive(Clone)]
 pub struct Wanted {
     keys: std::sync::Arc<KeyRing>,
     code: Code,

@@ -9,5 +9,6 @@ mod breaking;
 mod deploying;
 mod healing;
 mod operating;
+mod retrying;
 mod together;
 mod wiring;

@@ -7,11 +7,12 @@ mod balancer;
 mod engines;
 mod island;
 mod load;
-mod node;
 #[path = "../../faults/namespace.rs"]
 mod namespace;
 mod receiver;
+mod node;
 #[path = "../../api/helpers/screen.rs"]
+mod relay;
 #[expect(dead_code, reason = "shared with tests/api, where all of it is used")]
 mod screen;
 mod watcher;
@@ -25,6 +26,7 @@ pub use node::{Cluster, SECRET, World};
 pub use receiver::Receiver;
 pub use screen::Screen;
 pub use watcher::{Watched, watch};
+pub use relay::{Loss, Relay};
 
 impl<'w> Phone<'w> {
     /// The same customer, asking another node.

@@ -178,6 +178,19 @@ impl World {
     }
 
     pub async fn phone(&self) -> Phone<'_> {
+    /// On the control listener.
+    pub fn control(&self, path: &str) -> String {
+        let ports = std::fs::read_to_string(self.ports()).unwrap();
+        format!("http://{}{path}", ports.lines().nth(1).unwrap())
+    }
+
+    /// A figure of `/metrics`, with its labels where it has some; 0 where there is none yet.
+    pub async fn figure(&self, name: &str) -> f64 {
+        let text = self.http.get(self.control("/metrics")).send().await.unwrap().text().await.unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.map_or(0.0, |figure| figure.parse().unwrap())
+    }
+
         Phone::guest(self).await
     }
 
