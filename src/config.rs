@@ -216,6 +216,11 @@ pub struct Config {
     #[arg(long, env = "CARTLINK_PORTS_FILE", value_name = "FILE", hide = true)]
     pub ports_file: Option<PathBuf>,
 
+    /// Messages from the bus that may wait to be read, per partition: more are dropped, and the log is looked at. For tests
+    /// that want to see that.
+    #[arg(long, env = "CARTLINK_BUS_PENDING", default_value_t = 65_536, value_name = "N", hide = true)]
+    pub bus_pending: usize,
+
     /// Dies at a named point, for tests of what survives.
     #[arg(long, env = "CARTLINK_FAULT", value_name = "POINT", hide = true)]
     pub fault: Option<Fault>,

@@ -10,5 +10,6 @@ mod deploying;
 mod healing;
 mod operating;
 mod retrying;
+mod slow;
 mod together;
 mod wiring;

@@ -80,6 +80,8 @@ pub async fn run(app: Arc<App>) {
         if !(doubted || due || !app.bus.is_whole() || log_seen.elapsed() > LOOK) {
             continue;
         }
+        let why = if doubted { "doubt" } else { "time" };
+        metrics::counter!("cartlink_looks_into_the_log_total", "why" => why).increment(1);
         let asked = Instant::now();
         let left = lost_since.map_or(PATIENCE, |since| PATIENCE.saturating_sub(since.elapsed()));
         // Streams end when their time is up, not when one more look has taken its own.

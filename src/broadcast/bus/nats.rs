@@ -88,6 +88,8 @@ struct State {
     missed: AtomicU64,
     doubt: Arc<Notify>,
     peers: Mutex<HashMap<String, Peer>>,
+    /// When it was last said that messages come faster than they are read.
+    slow: Mutex<Option<Instant>>,
 }
 
 struct Peer {
@@ -106,6 +108,7 @@ impl Nats {
             missed: AtomicU64::new(0),
             doubt,
             peers: Mutex::default(),
+            slow: Mutex::default(),
         });
         let work = Work { outbox: letters, orders: ordered, state: Arc::clone(&state) };
         (Self { outbox, orders, state }, work)
@@ -185,6 +188,15 @@ impl State {
                 tracing::warn!("the bus is not connected; polling the log until it is");
                 // What was last handed to the connection may never have left.
                 self.missed();
+            }
+            Happening::SlowConsumer(_) => {
+                metrics::counter!("cartlink_bus_dropped_total").increment(1);
+                // Each message that is dropped is such an event.
+                let mut slow = self.slow.lock().unwrap_or_else(PoisonError::into_inner);
+                if slow.is_none_or(|said| said.elapsed() >= BEACON) {
+                    *slow = Some(Instant::now());
+                    tracing::warn!("the bus brings more than is read here (slow consumer); looking into the log");
+                }
             }
             other => tracing::warn!(event = %other, "the bus had a hiccup"),
         }
@@ -271,6 +283,7 @@ async fn connect(config: &Config, state: &Arc<State>) -> Result<Client, String> 
     let mut options = ConnectOptions::new()
         .name(format!("cartlink {}", state.node))
         .no_echo()
+        .subscription_capacity(config.bus_pending.max(1))
         .retry_on_initial_connect()
         .ping_interval(PING)
         .reconnect_delay_callback(|tries| Duration::from_millis(50 << tries.min(4)))
