@@ -163,6 +163,7 @@ pub async fn application(
     clock: Arc<dyn Clock>,
     demo: Option<Demo>,
 ) -> Result<(Arc<App>, Background), String> {
+    tls::choose_provider();
     make_folder(&config.data)?;
     let keys = Arc::new(keys(&config)?);
     let doubt = Arc::new(Notify::new());

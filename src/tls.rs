@@ -2,7 +2,7 @@
 //! The only user of `rustls`.
 //!
 //! rustls stands in the tree with two providers (reqwest brings aws-lc-rs, sqlx ring), so the process
-//! has no default one: this file names its own wherever rustls would ask for it.
+//! has no default one: this file names its own wherever rustls would ask for it, and chooses for those who cannot.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -204,6 +204,12 @@ pub fn serves(cert: &Path, names: &[String], at: Timestamp) -> bool {
         matches!(checked, Some(Ok(_)))
     };
     names.iter().all(takes)
+}
+
+/// Chooses for the libraries that reach the database and the bus: asked for one without a choice, rustls panics.
+pub fn choose_provider() {
+    // Chosen already, by an earlier start in this process: the same.
+    let _chosen_before = aws_lc_rs::default_provider().install_default();
 }
 
 fn provider() -> Arc<CryptoProvider> {

@@ -10,6 +10,7 @@ mod deploying;
 mod healing;
 mod operating;
 mod retrying;
+mod secured;
 mod slow;
 mod together;
 mod wiring;

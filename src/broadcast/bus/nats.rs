@@ -277,15 +277,13 @@ fn introduced(options: ConnectOptions, servers: &[ServerAddr]) -> ConnectOptions
 }
 
 async fn connect(config: &Config, state: &Arc<State>) -> Result<Client, String> {
-    // Two crypto providers are linked in, for what delivers webhooks brings another: rustls will not choose by itself.
-    let _chosen_before = async_nats::rustls::crypto::ring::default_provider().install_default();
     let told = Arc::clone(state);
     let mut options = ConnectOptions::new()
         .name(format!("cartlink {}", state.node))
         .no_echo()
-        .subscription_capacity(config.bus_pending.max(1))
         .retry_on_initial_connect()
         .ping_interval(PING)
+        .subscription_capacity(config.bus_pending.max(1))
         .reconnect_delay_callback(|tries| Duration::from_millis(50 << tries.min(4)))
         .event_callback(move |happening| {
             told.happened(&happening);

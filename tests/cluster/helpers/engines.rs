@@ -133,6 +133,25 @@ impl Postgres {
         postgres
     }
 
+    /// One that lets nobody in but over TLS, with this certificate and key.
+    pub async fn over_tls(certificate: &Path, key: &Path) -> Self {
+        let mut postgres = Self::prepare();
+        let data = postgres.folder.path().join("data");
+        for (from, name) in [(certificate, "server.crt"), (key, "server.key")] {
+            let to = data.join(name);
+            std::fs::copy(from, &to).unwrap();
+            // It takes no key that others can read.
+            std::fs::set_permissions(&to, PermissionsExt::from_mode(0o600)).unwrap();
+            if let Some((uid, gid)) = postgres.account {
+                chown(&to, Some(uid), Some(gid)).unwrap();
+            }
+        }
+        std::fs::write(data.join("pg_hba.conf"), "hostssl all all 127.0.0.1/32 trust\n").unwrap();
+        postgres.more = &["-c", "ssl=on"];
+        postgres.start_again().await;
+        postgres
+    }
+
     /// How many statements so far had `one` in them, and how many `other`.
     pub fn said(&self, one: &str, other: &str) -> (usize, usize) {
         let log = std::fs::read_to_string(self.folder.path().join("log")).unwrap();

@@ -4,29 +4,31 @@
 #[expect(dead_code, reason = "shared with tests/api, where all of it is used")]
 mod actors;
 mod balancer;
+mod certificates;
 mod engines;
 mod island;
 mod load;
 #[path = "../../faults/namespace.rs"]
 mod namespace;
-mod receiver;
 mod node;
-#[path = "../../api/helpers/screen.rs"]
+mod receiver;
 mod relay;
+#[path = "../../api/helpers/screen.rs"]
 #[expect(dead_code, reason = "shared with tests/api, where all of it is used")]
 mod screen;
 mod watcher;
 
 pub use actors::{Answer, Cart, Phone, Staff};
 pub use balancer::Balancer;
+pub use certificates::certificates;
 pub use engines::{Nats, Postgres, Rows, free_port};
 pub use island::{Island, within_namespace};
 pub use load::{Load, Pace, Tally};
 pub use node::{Cluster, SECRET, World};
 pub use receiver::Receiver;
+pub use relay::{Loss, Relay};
 pub use screen::Screen;
 pub use watcher::{Watched, watch};
-pub use relay::{Loss, Relay};
 
 impl<'w> Phone<'w> {
     /// The same customer, asking another node.
