@@ -8,6 +8,7 @@ mod helpers;
 mod breaking;
 mod deploying;
 mod healing;
+mod limiting;
 mod operating;
 mod retrying;
 mod secured;

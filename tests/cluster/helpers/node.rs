@@ -79,19 +79,25 @@ impl World {
         let child = self
             .command("serve")
             .args([format!("--bind={}", self.address), "--bindctl=127.0.0.1:0".into(), "--drain=2s".into()])
-            .args([
-                "--limit-mints=1000000/1ms",
-                "--limit-scans=1000000/1ms",
-                "--limit-address=1000000/1ms",
-                "--streams-per-customer=1000",
-                "--streams-per-cart=1000",
-            ])
+            .args(self.wide())
             .arg(format!("--ports-file={}", self.ports().display()))
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
             .unwrap();
         self.child = Some(child);
+    }
+
+    /// Limits that get into nobody's way, where the test has set none of its own.
+    fn wide(&self) -> impl Iterator<Item = String> {
+        let limits = [("mints", "1000000/1ms"), ("scans", "1000000/1ms"), ("address", "1000000/1ms")];
+        let limits = limits.map(|(what, quota)| format!("--limit-{what}={quota}"));
+        let streams = ["customer", "cart"].map(|whose| format!("--streams-per-{whose}=1000"));
+        let own = |flag: &String| {
+            let name = flag.split_once('=').map_or("", |(name, _)| name);
+            self.flags.iter().any(|own| own.starts_with(name))
+        };
+        limits.into_iter().chain(streams).filter(move |flag| !own(flag))
     }
 
     fn ports(&self) -> std::path::PathBuf {
@@ -172,12 +178,6 @@ impl World {
         format!("http://{}{path}", self.address)
     }
 
-    /// A number nobody has had yet.
-    pub fn fresh(&self) -> u32 {
-        PEOPLE.fetch_add(1, Ordering::Relaxed)
-    }
-
-    pub async fn phone(&self) -> Phone<'_> {
     /// On the control listener.
     pub fn control(&self, path: &str) -> String {
         let ports = std::fs::read_to_string(self.ports()).unwrap();
@@ -191,6 +191,12 @@ impl World {
         line.map_or(0.0, |figure| figure.parse().unwrap())
     }
 
+    /// A number nobody has had yet.
+    pub fn fresh(&self) -> u32 {
+        PEOPLE.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub async fn phone(&self) -> Phone<'_> {
         Phone::guest(self).await
     }
 
