@@ -8,6 +8,8 @@ mod engines;
 mod island;
 mod load;
 mod node;
+#[path = "../../api/helpers/ports.rs"]
+mod ports;
 mod receiver;
 #[path = "../../api/helpers/screen.rs"]
 #[expect(dead_code, reason = "shared with tests/api, where all of it is used")]
@@ -16,10 +18,11 @@ mod watcher;
 
 pub use actors::{Answer, Cart, Phone, Staff};
 pub use balancer::Balancer;
-pub use engines::{Nats, Postgres, Rows, free_port};
+pub use engines::{Nats, Postgres, Rows};
 pub use island::{Island, within_namespace};
 pub use load::{Load, Pace, Tally};
 pub use node::{Cluster, SECRET, World};
+pub use ports::free_port;
 pub use receiver::Receiver;
 pub use screen::Screen;
 pub use watcher::{Watched, watch};
