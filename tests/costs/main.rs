@@ -31,7 +31,7 @@ const DATABASE_CALLS: usize = 20;
 const BYTES: usize = 18 * 1024;
 
 /// The longest anything here waits for.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 fn connect(address: SocketAddr) -> TcpStream {
     let socket = TcpStream::connect(address).unwrap();
