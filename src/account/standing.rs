@@ -97,11 +97,23 @@ mod tests {
     use std::time::Duration;
 
     #[test]
+    fn an_answer_ages_by_our_clock_and_by_real_time() {
+        let (now, real, almost) = (Timestamp(1_768_478_400_000), Instant::now(), Duration::from_millis(999));
+        let answer = Answer { value: (), at: now, real };
+        assert!(answer.is_fresh(now + almost, real + almost));
+        assert!(!answer.is_fresh(now + STANDING_AGE, real) && !answer.is_fresh(now, real + STANDING_AGE));
+    }
+
+    #[test]
     fn an_answer_is_good_for_a_moment_and_gone_when_it_is_forgotten() {
         let recent = Recent::default();
         let now = Timestamp(1_768_478_400_000);
-        recent.keep("a", 1, now);
-        assert_eq!(recent.get(&"a", now + Duration::from_millis(999)), Some(1));
+        // A machine may stand still for a moment between two lines, but not each time.
+        let is_kept = |_| {
+            recent.keep("a", 1, now);
+            recent.get(&"a", now + Duration::from_millis(999)) == Some(1)
+        };
+        assert!((0..20).any(is_kept));
         assert_eq!(recent.get(&"a", now + STANDING_AGE), None);
         recent.forget(&"a");
         assert_eq!(recent.get(&"a", now), None);

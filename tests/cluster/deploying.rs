@@ -79,9 +79,9 @@ async fn front(name: &str, cluster: &Cluster) -> (Front, World) {
         Front { child: child.unwrap_or_else(|error| panic!("{name}: {error}; run tests/run")), _folder: folder };
     let mut world = World::prepare(&[]);
     world.address = format!("127.0.0.1:{port}");
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
     while world.readiness().await.0 != 200 {
-        assert!(tokio::time::Instant::now() < deadline, "{name} passes requests within 20 s");
+        assert!(tokio::time::Instant::now() < deadline, "{name} passes requests within 60 s");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     (front, world)
@@ -163,7 +163,7 @@ async fn serves(command: &str, environment: Vec<(String, String)>, folder: &Path
         .spawn()
         .unwrap();
     let mut world = World::prepare(&[]);
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(90);
     let ready = loop {
         if let Ok(text) = std::fs::read_to_string(&ports) {
             world.address = text.lines().next().unwrap().to_owned();

@@ -26,10 +26,10 @@ async fn a_schema_change_may_take_longer_than_a_statement_and_the_other_nodes_wa
     let postgres = Postgres::start().await;
     let slow = "CREATE SEQUENCE steps; \
         CREATE FUNCTION slow() RETURNS event_trigger LANGUAGE plpgsql AS \
-          $$ BEGIN IF nextval('steps') = 5 THEN PERFORM pg_sleep(3); END IF; END $$; \
+          $$ BEGIN IF nextval('steps') = 5 THEN PERFORM pg_sleep(8); END IF; END $$; \
         CREATE EVENT TRIGGER slow ON ddl_command_start WHEN TAG IN ('CREATE TABLE') EXECUTE FUNCTION slow()";
     postgres.rows().await.run(slow).await;
-    let flags = [format!("--database-url={}", postgres.url()), "--statement-timeout=1s".into()];
+    let flags = [format!("--database-url={}", postgres.url()), "--statement-timeout=5s".into()];
     let mut nodes = [World::prepare(&flags), World::prepare(&flags), World::prepare(&flags)];
     nodes.iter_mut().for_each(World::spawn);
     join_all(nodes.iter_mut().map(World::ready)).await;
@@ -54,13 +54,13 @@ async fn a_node_whose_clock_is_wrong_is_not_ready_and_does_not_sweep_until_it_is
     let cart = Cart::enrolled(&node, &admin, "7").await;
     let mut screen = cart.acking_screen().await;
     let readiness = async |status: u16, clock: &str| {
-        let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(90);
         loop {
             let (is, text) = node.readiness().await;
             if is == status && text.contains(&format!("\"clock\":\"{clock}\"")) {
                 return;
             }
-            assert!(tokio::time::Instant::now() < deadline, "clock {clock} within 30 s: {text}\n{}", node.log());
+            assert!(tokio::time::Instant::now() < deadline, "clock {clock} within 90 s: {text}\n{}", node.log());
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };

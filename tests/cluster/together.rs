@@ -1,12 +1,12 @@
 //! Nodes that work together as one, while nothing breaks.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures_util::future::join_all;
 
 use serde_json::json;
 
-use crate::helpers::{Cart, Cluster, Phone, Receiver};
+use crate::helpers::{Cart, Cluster, Nats, Phone, Postgres, Receiver};
 
 /// A session that starts on `phone`'s node and ends on another.
 async fn visit(cart: &Cart<'_>, phone: &Phone<'_>, ends: &Phone<'_>) -> i64 {
@@ -62,32 +62,50 @@ async fn of_two_hundred_phones_on_three_nodes_scanning_one_code_one_wins() {
 }
 
 #[tokio::test]
-async fn what_ends_on_one_node_is_cut_on_the_others_within_a_second() {
-    let cluster = Cluster::start().await;
+async fn what_ends_on_one_node_is_cut_on_the_others_by_a_message() {
+    // One that tells when a node looks into the log, which every node does every few seconds, too.
+    let engines = (Postgres::talkative().await, Nats::start().await);
+    let cluster = Cluster::on(engines, |_| Vec::new()).await;
     let [a, b, c] = cluster.abc();
     let admin = a.admin().await;
-    let cart = Cart::enrolled(a, &admin, "7").await;
-    let mut screen = cart.on(c).screen().await;
-    let phone = b.phone().await;
-    let mut watching = phone.stream("/sse/7").await;
+    let looks = || cluster.postgres.said("", "clock_timestamp()").1;
 
-    let revoked = Instant::now();
-    admin.post("/carts/7/revoke").await.ok();
-    let last = screen.rest().await;
-    println!("a revoke on A cuts the cart's stream on C: {:?}", revoked.elapsed());
-    assert!(revoked.elapsed() < Duration::from_secs(1), "{:?}", revoked.elapsed());
-    assert!(last.iter().any(|frame| frame.data.contains("\"code\":\"revoked\"")), "{last:?}");
-    assert_eq!(cart.get("/customer-session/qr/7").await.refusal().0, 403);
+    let mut by_message = false;
+    for at in 0..20 {
+        let cart = Cart::enrolled(a, &admin, &at.to_string()).await;
+        let mut screen = cart.on(c).screen().await;
+        let (revoked, before) = (Instant::now(), looks());
+        admin.post(&format!("/carts/{at}/revoke")).await.ok();
+        let last = screen.rest().await;
+        by_message |= looks() == before;
+        println!("a revoke on A cuts the cart's stream on C: {:?}", revoked.elapsed());
+        assert!(last.iter().any(|frame| frame.data.contains("\"code\":\"revoked\"")), "{last:?}");
+        assert_eq!(cart.get(&format!("/customer-session/qr/{at}")).await.refusal().0, 403);
+        if by_message {
+            break;
+        }
+    }
+    assert!(by_message, "each time somebody had looked into the log before the stream was cut");
 
-    let signed_out = Instant::now();
-    phone.on(c).post("/auth/logout").await.ok();
-    watching.rest().await;
-    assert!(signed_out.elapsed() < Duration::from_secs(1), "{:?}", signed_out.elapsed());
-    assert_eq!(phone.get("/auth/me").await.refusal().0, 401);
+    by_message = false;
+    for _ in 0..20 {
+        let phone = b.phone().await;
+        let mut watching = phone.stream("/sse/0").await;
+        let (signed_out, before) = (Instant::now(), looks());
+        phone.on(c).post("/auth/logout").await.ok();
+        watching.rest().await;
+        by_message |= looks() == before;
+        println!("signing out on C cuts the customer's stream on B: {:?}", signed_out.elapsed());
+        assert_eq!(phone.get("/auth/me").await.refusal().0, 401);
+        if by_message {
+            break;
+        }
+    }
+    assert!(by_message, "each time somebody had looked into the log before the stream was cut");
 }
 
 #[tokio::test]
-async fn without_a_bus_what_ends_on_one_node_is_cut_on_the_others_within_a_second_too() {
+async fn without_a_bus_what_ends_on_one_node_is_cut_on_the_others_by_their_polling() {
     let mut cluster = Cluster::start().await;
     cluster.nats.kill();
     let [a, _, c] = cluster.abc();
@@ -99,7 +117,6 @@ async fn without_a_bus_what_ends_on_one_node_is_cut_on_the_others_within_a_secon
     admin.post("/carts/7/revoke").await.ok();
     screen.rest().await;
     println!("without a bus, a revoke on A cuts the cart's stream on C: {:?}", revoked.elapsed());
-    assert!(revoked.elapsed() < Duration::from_secs(1), "{:?}", revoked.elapsed());
 }
 
 #[tokio::test]
@@ -114,7 +131,6 @@ async fn a_floor_shows_what_happens_on_other_nodes_though_nothing_else_of_it_is_
     let started_at = Instant::now();
     while !floor.next().await.data.contains("\"in_use\":1") {}
     println!("scan on C, floor on B: {:?}", started_at.elapsed());
-    assert!(started_at.elapsed() < Duration::from_secs(3));
     phone.on(a).post(&format!("/customer-session/{}/end", session["session_id"])).await.ok();
     while !floor.next().await.data.contains("\"in_use\":0") {}
 }
@@ -267,11 +283,13 @@ async fn signs_of_life_are_written_in_batches_and_not_one_by_one() {
     let writers = "SELECT count(DISTINCT xmin::text) FROM carts";
     assert_eq!(rows.number(writers).await, 40);
     beats().await;
+    let last_began = Instant::now();
     beats().await;
     rows.until(&format!("SELECT count(*) FROM carts WHERE heartbeat_at <= {first}"), 0).await;
-    let writes = rows.number(writers).await;
-    println!("40 carts, 80 heartbeats without news: {writes} writes left a trace");
-    assert!(writes <= 9, "{writes} writes");
+    let (heartbeats, took) = (rows.number(writers).await, last_began.elapsed());
+    println!("40 carts, 80 heartbeats without news: {heartbeats} writes left a trace, those of {took:?}");
+    // Each node writes once a second at most, however long a round of heartbeats took.
+    assert!(heartbeats as u64 <= 3 * (took.as_secs() + 2), "{heartbeats} writes in {took:?}");
 
     let opened = rows.number("SELECT max(seen_at) FROM carts").await;
     let screens = join_all(carts.iter().enumerate().map(|(at, cart)| {

@@ -21,8 +21,11 @@ static COUNTED: &StatsAlloc<std::alloc::System> = &INSTRUMENTED_SYSTEM;
 /// Per delivered event, with its share of the emission it came from.
 const ALLOCATIONS: f64 = 6.0;
 
-/// Per delivered event: one write, and its share of waking up and of writing the event down.
-const CALLS: f64 = 2.5;
+/// Per delivered event: one write, and its share of writing the event down.
+const CALLS: f64 = 2.0;
+
+/// Per delivered event, too: waiting and being woken, of which there is more on a busy machine. One for each would be too many.
+const WAITS: f64 = 1.0;
 
 /// Per emission, of the database's files: what one COMMIT takes. A query per stream would be a hundred and more.
 const DATABASE_CALLS: usize = 20;
@@ -35,7 +38,7 @@ const STATEMENTS: usize = 20;
 const BYTES: usize = 18 * 1024;
 
 /// The longest anything here waits for.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 fn connect(address: SocketAddr) -> TcpStream {
     let socket = TcpStream::connect(address).unwrap();
@@ -282,7 +285,12 @@ fn a_delivered_event_costs_about_one_system_call() {
     };
     let of_database = calls("pread64") + calls("fcntl") + calls("fcntl64");
     assert!(of_database < EVENTS * DATABASE_CALLS, "deliveries ask the database:\n{text}");
-    let each = calls("total") as f64 / (STREAMS * EVENTS) as f64;
-    println!("{each:.2} system calls per delivered event\n{text}");
-    assert!(each < CALLS, "{each:.2} system calls per delivered event\n{text}");
+    let waits = calls("futex") + calls("epoll_wait") + calls("epoll_pwait");
+    let each = |calls: usize| calls as f64 / (STREAMS * EVENTS) as f64;
+    let (work, waits) = (each(calls("total") - waits), each(waits));
+    println!("{work:.2} system calls per delivered event, and {waits:.2} to wait\n{text}");
+    assert!(
+        work < CALLS && waits < WAITS,
+        "{work:.2} system calls per delivered event, and {waits:.2} to wait\n{text}"
+    );
 }

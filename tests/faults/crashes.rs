@@ -11,7 +11,8 @@ async fn killed_in_a_loop_for_a_minute_nobody_misses_or_repeats_an_event() {
     let mut load = Load::gather(&program, &program.public(""), 8, 12).await;
     load.publish(&program, Duration::ZERO);
     let (start, mut kills) = (Instant::now(), 0);
-    while start.elapsed() < Duration::from_secs(60) {
+    // A minute, and on a slow machine until enough has happened.
+    while start.elapsed() < Duration::from_secs(60) || kills < 5 || load.heard() < 100_000 {
         let more = load.promised() + 200;
         load.until_promised(more).await;
         program.again().await;
@@ -20,6 +21,6 @@ async fn killed_in_a_loop_for_a_minute_nobody_misses_or_repeats_an_event() {
     let more = load.promised() + 200;
     load.until_promised(more).await;
     let heard = load.rest_and_check().await;
-    assert!(kills >= 5, "only {kills} crashes");
-    assert!(heard >= 100_000, "only {heard} events were heard");
+    println!("{kills} crashes and {heard} events heard in {:?}", start.elapsed());
+    assert!(kills >= 5 && heard >= 100_000, "{kills} crashes, {heard} events");
 }

@@ -27,7 +27,7 @@ async fn on_a_full_disk_publishing_is_refused_honestly_and_goes_on_once_there_is
     let filler = disk.join("filler");
     let mut file = File::create(&filler).unwrap();
     while file.write_all(&[0; 1024]).is_ok() {}
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_secs(120);
     while load.refused_with(503) == 0 {
         assert!(Instant::now() < deadline, "publishing is not refused on a full disk: {:?}", load.statuses());
         tokio::time::sleep(Duration::from_millis(20)).await;

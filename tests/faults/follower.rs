@@ -52,7 +52,7 @@ impl Follower {
                 changed.await;
             }
         };
-        let patience = Duration::from_secs(60);
+        let patience = Duration::from_secs(120);
         if tokio::time::timeout(patience, waiting).await.is_err() {
             let (count, seq, connects) = self.read(|heard| (heard.count, heard.last_seq, heard.connects));
             panic!(

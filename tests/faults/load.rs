@@ -56,7 +56,7 @@ impl Load {
                 while !stop.load(Ordering::Relaxed) {
                     let payload = format!("data: {} something happened\n\n", epoch.elapsed().as_micros());
                     let form = [("userId", "someone"), ("channel", &channel), ("payload", &payload)];
-                    match http.post(&emit).form(&form).timeout(Duration::from_secs(60)).send().await {
+                    match http.post(&emit).form(&form).timeout(Duration::from_secs(120)).send().await {
                         Ok(answer) if answer.status() == 200 => {
                             let id = answer.headers()["event-id"].to_str().unwrap().to_owned();
                             let seq: u64 = id.rsplit_once('.').unwrap().1.parse().unwrap();
@@ -87,13 +87,18 @@ impl Load {
         self.promised.lock().unwrap().values().sum()
     }
 
+    /// Events heard so far, all followers together.
+    pub fn heard(&self) -> u64 {
+        self.followers.iter().map(|(_, follower)| follower.read(|heard| heard.count)).sum()
+    }
+
     /// Waits until this many events were promised, all channels together.
     pub async fn until_promised(&self, count: u64) {
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_secs(120);
         while self.promised() < count {
             assert!(
                 Instant::now() < deadline,
-                "only {} of {count} events were taken in a minute; refusals: {:?}",
+                "only {} of {count} events were taken in two minutes; refusals: {:?}",
                 self.promised(),
                 self.refusals.lock().unwrap()
             );

@@ -15,5 +15,7 @@ mod cycles;
 mod database;
 mod disk;
 mod network;
+#[path = "../api/helpers/ports.rs"]
+mod ports;
 mod proxies;
 mod readers;

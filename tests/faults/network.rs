@@ -66,7 +66,7 @@ async fn a_client_whose_network_is_gone_for_good_is_freed() {
     // Idle connections that tokens were asked through are kept for longer than this takes.
     while program.open_files() > before + clients.len() / 2 {
         assert!(
-            gone.elapsed() < Duration::from_secs(60),
+            gone.elapsed() < Duration::from_secs(180),
             "{} files are open, {before} were before",
             program.open_files()
         );

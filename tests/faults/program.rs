@@ -1,12 +1,12 @@
 //! The program under test, as a process that can be killed and started again on the same ports.
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use tempfile::TempDir;
+
+use crate::ports::free_port;
 
 /// A running program; killed when dropped.
 pub struct Program {
@@ -56,7 +56,7 @@ impl Program {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(30), started).await.expect("the program is ready within 30 s");
+        tokio::time::timeout(Duration::from_secs(90), started).await.expect("the program is ready within 90 s");
     }
 
     /// `kill -9`.
@@ -94,7 +94,7 @@ impl Program {
     /// Publishes one event: its number, or the status of the refusal (0 where there was no answer).
     pub async fn emit(&self, channel: &str, data: &str) -> Result<u64, u16> {
         let form = [("userId", "someone"), ("channel", channel), ("payload", &format!("data: {data}\n\n"))];
-        let sent = self.http.post(self.controlled("/emit/")).form(&form).timeout(Duration::from_secs(60)).send().await;
+        let sent = self.http.post(self.controlled("/emit/")).form(&form).timeout(Duration::from_secs(120)).send().await;
         let answer = sent.map_err(|_| 0u16)?;
         if answer.status() != 200 {
             return Err(answer.status().as_u16());
@@ -124,17 +124,5 @@ impl Program {
 impl Drop for Program {
     fn drop(&mut self) {
         self.kill();
-    }
-}
-
-/// A port nobody listens on, outside the range from which clients' ports are taken: the program may lose and retake it.
-pub fn free_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let start = 10_000 + (std::process::id() % 10_000) as u16;
-    loop {
-        let port = start + NEXT.fetch_add(1, Ordering::Relaxed);
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
     }
 }

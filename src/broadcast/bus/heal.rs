@@ -110,6 +110,7 @@ pub async fn run(app: Arc<App>) {
 }
 
 async fn look(app: &App) -> Result<(), DbErr> {
+    metrics::counter!("cartlink_looks").increment(1);
     compare_clocks(app).await?;
     catch_up(app).await?;
     let open = app.streams.all();

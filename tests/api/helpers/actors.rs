@@ -45,6 +45,15 @@ impl Answer {
     }
 }
 
+/// A busy machine's database may be taken for silent; then nothing was done, and whoever is refused is to come again.
+async fn come_again(answer: &Answer) -> bool {
+    let refused = answer.status == 503 && answer.text.contains("the database does not answer");
+    if refused {
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    }
+    refused
+}
+
 /// A request in somebody's name.
 async fn send(
     world: &World,
@@ -59,6 +68,12 @@ async fn send(
     }
     if let Some(body) = body {
         request = request.json(body);
+    }
+    for _ in 0..60 {
+        let answer = Answer::of(request.try_clone().unwrap()).await;
+        if !come_again(&answer).await {
+            return answer;
+        }
     }
     Answer::of(request).await
 }

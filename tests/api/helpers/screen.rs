@@ -42,7 +42,17 @@ pub struct Screen {
 
 impl Screen {
     pub async fn open(request: reqwest::RequestBuilder) -> Self {
-        let answer = request.timeout(Duration::from_secs(600)).send().await.unwrap();
+        let request = request.timeout(Duration::from_secs(600));
+        let mut answer = request.try_clone().unwrap().send().await.unwrap();
+        let mut tries = 0;
+        while answer.status() == 503 && tries < 60 {
+            let refused = answer.text().await.unwrap();
+            assert!(refused.contains("the database does not answer"), "{refused}");
+            // A busy machine's database may be taken for silent: whoever is refused is to come again.
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            answer = request.try_clone().unwrap().send().await.unwrap();
+            tries += 1;
+        }
         assert_eq!(answer.status(), 200, "{}", answer.text().await.unwrap());
         let headers = answer.headers().clone();
         let bytes = answer.bytes_stream().map(|chunk| chunk.map(|chunk| chunk.to_vec())).boxed();

@@ -63,8 +63,6 @@ impl World {
             "--limit-scans=1000000/1ms",
             "--streams-per-customer=1000",
             "--streams-per-cart=1000",
-            // What is told is told at once: nothing here comes by a look into the log that follows a heartbeat.
-            "--heartbeat=10m",
         ];
         Self::with(backend, &wide).await
     }

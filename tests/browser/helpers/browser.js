@@ -13,6 +13,7 @@ export async function newPage(browser, size, options = {}) {
   const context = await browser.newContext({ viewport: SIZES[size], locale: 'en-GB', reducedMotion: 'reduce', ...options });
   const page = await context.newPage();
   page.setDefaultTimeout(120_000);
+  await page.addInitScript(countGoodbyes, PASSING);
   page.complaints = [];
   page.on('pageerror', (error) => page.complaints.push(String(error)));
   page.on('console', (message) => {
@@ -22,5 +23,24 @@ export async function newPage(browser, size, options = {}) {
   return page;
 }
 
-/** Waits until a page of ours shows a view. */
-export const shows = (page, view, options) => page.waitForSelector(`body[data-view="${view}"]`, options);
+/** Goodbyes pass by themselves, and may have passed before a busy machine has told the test that its click was made. */
+const PASSING = ['ended', 'receipt'];
+
+/** Waits until a page of ours shows a view; of a goodbye, until it has shown another one. */
+export async function shows(page, view, options) {
+  if (!PASSING.includes(view)) return await page.waitForSelector(`body[data-view="${view}"]`, options);
+  return await page.waitForFunction((wanted) => {
+    const now = window.goodbyes[wanted] > 0;
+    if (now) window.goodbyes[wanted] -= 1;
+    return now;
+  }, view, { polling: 100, ...options });
+}
+
+/** Runs in the page before its own code. */
+function countGoodbyes(names) {
+  window.goodbyes = Object.fromEntries(names.map((name) => [name, 0]));
+  new MutationObserver(() => {
+    const { view } = document.body.dataset;
+    if (view in window.goodbyes) window.goodbyes[view] += 1;
+  }).observe(document, { subtree: true, attributes: true, attributeFilter: ['data-view'] });
+}

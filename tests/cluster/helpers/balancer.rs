@@ -17,7 +17,7 @@ pub struct Balancer {
 
 impl Balancer {
     pub fn before(nodes: &[String]) -> Arc<Self> {
-        let http = reqwest::Client::builder().timeout(Duration::from_secs(20)).build().unwrap();
+        let http = reqwest::Client::builder().timeout(Duration::from_secs(60)).build().unwrap();
         let nodes = nodes.iter().map(|node| (node.clone(), AtomicBool::new(true))).collect();
         let balancer = Arc::new(Self { http, nodes });
         for at in 0..balancer.nodes.len() {

@@ -2,7 +2,6 @@
 //! and kill.
 
 use std::io::Write;
-use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -12,12 +11,7 @@ use std::time::Duration;
 use sea_orm::{ConnectionTrait, Database, DatabaseConnection, DbBackend, QueryResult, Statement};
 use tempfile::TempDir;
 
-use super::namespace;
-
-/// A port nobody listens on.
-pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
+use super::{free_port, namespace};
 
 /// Sends a process a signal by its name.
 pub fn signal(child: &Child, name: &str) {
@@ -27,10 +21,10 @@ pub fn signal(child: &Child, name: &str) {
 
 /// Waits until somebody listens on `port`.
 async fn listening(port: u16, child: &mut Child, what: &str) {
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(90);
     while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err() {
         assert!(child.try_wait().unwrap().is_none(), "{what} has ended");
-        assert!(tokio::time::Instant::now() < deadline, "{what} listens within 30 s");
+        assert!(tokio::time::Instant::now() < deadline, "{what} listens within 90 s");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
@@ -258,7 +252,7 @@ impl Rows {
         loop {
             match self.0.query_all_raw(statement()).await {
                 Ok(rows) => return rows,
-                Err(error) if tries == 20 => panic!("{error}"),
+                Err(error) if tries == 300 => panic!("{error}"),
                 Err(_) => tries += 1,
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -276,13 +270,13 @@ impl Rows {
 
     /// Waits until a query gives this number.
     pub async fn until(&self, text: &str, number: i64) {
-        let deadline = tokio::time::Instant::now() + Duration::from_secs(40);
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(120);
         loop {
             let now = self.number(text).await;
             if now == number {
                 return;
             }
-            assert!(tokio::time::Instant::now() < deadline, "{text}: {now} and not {number} after 40 s");
+            assert!(tokio::time::Instant::now() < deadline, "{text}: {now} and not {number} after 120 s");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }

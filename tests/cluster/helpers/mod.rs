@@ -11,6 +11,8 @@ mod load;
 #[path = "../../faults/namespace.rs"]
 mod namespace;
 mod node;
+#[path = "../../api/helpers/ports.rs"]
+mod ports;
 mod receiver;
 mod relay;
 #[path = "../../api/helpers/screen.rs"]
@@ -21,10 +23,11 @@ mod watcher;
 pub use actors::{Answer, Cart, Phone, Staff};
 pub use balancer::Balancer;
 pub use certificates::certificates;
-pub use engines::{Nats, Postgres, Rows, free_port};
+pub use engines::{Nats, Postgres, Rows};
 pub use island::{Island, within_namespace};
 pub use load::{Load, Pace, Tally};
 pub use node::{Cluster, SECRET, World};
+pub use ports::free_port;
 pub use receiver::Receiver;
 pub use relay::{Loss, Relay};
 pub use screen::Screen;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::engines::signal;
-use super::{Island, Nats, Phone, Postgres, Staff};
+use super::{Island, Nats, Phone, Postgres, Staff, free_port};
 
 const ADMIN: (&str, &str) = ("root@cluster.example", "a long enough passphrase");
 pub const SECRET: &str = "0f5b1c3a7e9d2846b0c1d2e3f4a5968778695a4b3c2d1e0f";
@@ -32,12 +32,13 @@ pub struct World {
 impl World {
     /// A node with these flags, not started yet.
     pub fn prepare(flags: &[String]) -> Self {
-        let http = reqwest::Client::builder().timeout(Duration::from_secs(60)).build().unwrap();
+        let http = reqwest::Client::builder().timeout(Duration::from_secs(120)).build().unwrap();
         let mut flags = flags.to_vec();
         flags.push(format!("--master-secret={SECRET}"));
         Self {
             http,
-            address: "127.0.0.1:0".into(),
+            // A port that a restart finds free again.
+            address: format!("127.0.0.1:{}", free_port()),
             folder: tempfile::tempdir().unwrap(),
             flags,
             surroundings: Vec::new(),
@@ -48,7 +49,7 @@ impl World {
 
     /// It will run there.
     pub fn on_island(mut self, island: &Arc<Island>) -> Self {
-        self.address = format!("{}:0", island.clients.far());
+        self.address = format!("{}:{}", island.clients.far(), free_port());
         self.island = Some(Arc::clone(island));
         self
     }
@@ -78,7 +79,7 @@ impl World {
         let log = std::fs::File::options().create(true).append(true).open(self.folder.path().join("log")).unwrap();
         let child = self
             .command("serve")
-            .args([format!("--bind={}", self.address), "--bindctl=127.0.0.1:0".into(), "--drain=2s".into()])
+            .args([format!("--bind={}", self.address), "--bindctl=127.0.0.1:0".into(), "--drain=6s".into()])
             .args(self.wide())
             .arg(format!("--ports-file={}", self.ports().display()))
             .stdout(Stdio::null())
@@ -93,11 +94,13 @@ impl World {
         let limits = [("mints", "1000000/1ms"), ("scans", "1000000/1ms"), ("address", "1000000/1ms")];
         let limits = limits.map(|(what, quota)| format!("--limit-{what}={quota}"));
         let streams = ["customer", "cart"].map(|whose| format!("--streams-per-{whose}=1000"));
+        // Codes live long enough for however busy a machine.
+        let codes = ["--qr-ttl=10m", "--qr-refresh=9m"].map(str::to_owned);
         let own = |flag: &String| {
             let name = flag.split_once('=').map_or("", |(name, _)| name);
             self.flags.iter().any(|own| own.starts_with(name))
         };
-        limits.into_iter().chain(streams).filter(move |flag| !own(flag))
+        limits.into_iter().chain(streams).chain(codes).filter(move |flag| !own(flag))
     }
 
     fn ports(&self) -> std::path::PathBuf {
@@ -125,13 +128,13 @@ impl World {
 
     /// Waits until it serves.
     pub async fn ready(&mut self) {
-        let deadline = tokio::time::Instant::now() + Duration::from_secs(40);
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(120);
         let text = loop {
             if let Ok(text) = std::fs::read_to_string(self.ports()) {
                 break text;
             }
             assert!(self.child.as_mut().unwrap().try_wait().unwrap().is_none(), "the node has ended:\n{}", self.log());
-            assert!(tokio::time::Instant::now() < deadline, "the node serves within 40 s:\n{}", self.log());
+            assert!(tokio::time::Instant::now() < deadline, "the node serves within 120 s:\n{}", self.log());
             tokio::time::sleep(Duration::from_millis(20)).await;
         };
         self.address = text.lines().next().unwrap().to_owned();
@@ -283,6 +286,8 @@ impl Cluster {
             node.ready().await;
         }
         nodes[0].create_admin();
+        let patient = serde_json::json!({ "settings": { "pickup": 600 } });
+        nodes[0].admin().await.send_json(reqwest::Method::PATCH, "/admin/stores/1", &patient).await.ok();
         Self { nodes, postgres, nats }
     }
 

@@ -33,8 +33,8 @@ impl Receiver {
     }
 
     pub async fn next(&mut self) -> Message {
-        let next = tokio::time::timeout(Duration::from_secs(25), self.messages.recv());
-        next.await.expect("a message within 25 s").unwrap()
+        let next = tokio::time::timeout(Duration::from_secs(60), self.messages.recv());
+        next.await.expect("a message within 60 s").unwrap()
     }
 }
 

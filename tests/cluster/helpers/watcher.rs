@@ -46,7 +46,7 @@ async fn read(http: &reqwest::Client, url: &str, key: &str, sender: &watch::Send
     if !last_id.is_empty() {
         request = request.header("last-event-id", last_id);
     }
-    let opened = tokio::time::timeout(Duration::from_secs(5), request.send());
+    let opened = tokio::time::timeout(Duration::from_secs(20), request.send());
     let Ok(answer) = opened.await else { return Ok(()) };
     let answer = answer?.error_for_status()?;
     let mut bytes = answer.bytes_stream();
