@@ -12,6 +12,24 @@ patiently() {
   "$@"
 }
 
+has() { command -v "$1" >/dev/null 2>&1; }
+
+as_root() { if ((EUID == 0)); then "$@"; else sudo -n "$@"; fi; }
+
+# Debian starts a service as soon as its package is installed; tests bring their own, so that is refused meanwhile.
+apt_install() {
+  local policy=/usr/sbin/policy-rc.d ours=no
+  if [[ ! -e $policy ]]; then
+    ours=yes
+    printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
+    as_root chmod 755 "$policy"
+  fi
+  local status=0
+  patiently as_root apt-get update -qq && patiently as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" || status=$?
+  [[ $ours = no ]] || as_root rm -f "$policy"
+  return "$status"
+}
+
 postgres_dir() {
   local dir
   for dir in $(printf '%s\n' /usr/lib/postgresql/*/bin | sort -rV) "$(dirname "$(command -v initdb || echo /none/initdb)")"; do
