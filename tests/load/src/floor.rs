@@ -16,7 +16,7 @@ const CHANNELS: u32 = 5_000;
 /// Events per group size.
 const EVENTS: u32 = 20_000;
 
-/// Milliseconds and bytes as P2's events have them.
+/// Bytes of an event, as P2's have them.
 const DATA: usize = 200;
 
 /// Appends on the server's core, one COMMIT for each group, as durable as the server's.
