@@ -159,6 +159,36 @@ async fn old_events_are_dropped_when_their_time_comes() {
 }
 
 #[tokio::test]
+async fn more_old_events_than_one_batch_holds_are_dropped_and_no_young_one_is() {
+    for backend in [Backend::Sqlite, Backend::Postgres] {
+        let world = World::with(backend, &["--keep-events=1h"]).await;
+        let emit = async |channel: &str, n: usize| {
+            let form = [("userId", "*"), ("channel", channel), ("payload", &"data: x\n\n".repeat(n))];
+            let sent = world.http.post(format!("http://{}/emit/", world.control)).form(&form).send().await.unwrap();
+            assert_eq!(sent.status(), 200);
+        };
+        for _ in 0..3 {
+            emit("busy", 900).await;
+        }
+        emit("quiet", 1).await;
+        world.advance(3601);
+        emit("young", 2).await;
+        emit("quiet", 1).await;
+        for (name, wanted) in [("busy", 2_700), ("quiet", 1), ("young", 0)] {
+            let channel = cartlink::event::Channel::Emitted(name.into());
+            let head = async || cartlink::event::store::head(world.app.db.read(), &channel).await.unwrap().unwrap();
+            let dropping = async {
+                while head().await.dropped < wanted {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            };
+            tokio::time::timeout(Duration::from_secs(60), dropping).await.unwrap_or_else(|_| panic!("{name} is kept"));
+            assert_eq!(head().await.dropped, wanted, "{name}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_stream_is_asked_to_come_back_at_its_greatest_age() {
     let world = World::with(Backend::Sqlite, &["--stream-max-age=1s"]).await;
     let phone = world.phone().await;
