@@ -1,19 +1,26 @@
 //! Every route in one list, on both listeners.
 
+use std::future::ready;
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::dev::{self, ServiceRequest, ServiceResponse};
+use actix_http::{HttpService, Protocol};
+use actix_server::Server;
+use actix_service::{IntoServiceFactory, ServiceFactory, ServiceFactoryExt, fn_service, map_config};
+use actix_web::body::MessageBody;
+use actix_web::dev::{self, AppConfig, ServiceRequest, ServiceResponse};
 use actix_web::error::{QueryPayloadError, UrlencodedError};
 use actix_web::http::{ConnectionType, Method, StatusCode, header};
 use actix_web::middleware::{Compress, DefaultHeaders, Next, from_fn};
 use actix_web::web::{self, Data, ServiceConfig};
 use actix_web::{App as Actix, FromRequest, Handler, HttpResponse, HttpServer, Responder, ResponseError};
 use actix_web_lab::middleware::CatchPanic;
+use tokio::net::TcpStream;
 
 use crate::app::App;
+use crate::broadcast::line::Line;
 use crate::config::PublicUrl;
 use crate::error::Failure;
 use crate::{
@@ -27,7 +34,10 @@ const BODY: usize = 64 * 1024;
 /// How long a client may take to send its headers, and before that for a TLS handshake.
 const HEADERS: Duration = Duration::from_secs(10);
 
-/// How long an idle connection is kept.
+/// How long a client may take to close a connection that has been closed on our side.
+const GOODBYE: Duration = Duration::from_secs(1);
+
+/// How long an idle connection is kept: longer than a proxy does, which would otherwise send into one that closes.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 
 /// Connections per worker at most; the default would be full with 25,000 screens.
@@ -139,10 +149,10 @@ pub fn serve(
 ) -> io::Result<(dev::Server, dev::Server)> {
     let workers = app.config.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     let grace = app.config.drain.0.as_secs().max(1);
-    macro_rules! server {
+    macro_rules! routed {
         ($routes:expr, $strict:expr) => {{
             let app = Arc::clone(&app);
-            HttpServer::new(move || {
+            move || {
                 Actix::new()
                     .app_data(Data::from(Arc::clone(&app)))
                     .configure(readers)
@@ -154,30 +164,71 @@ pub fn serve(
                     .wrap(from_fn(telemetry::observe))
                     .configure(|routes| $routes(&mut |path: At| path.register(routes)))
                     .default_service(web::to(no_route))
-            })
-            .client_request_timeout(HEADERS)
-            .max_connections(CONNECTIONS)
-            .h1_allow_half_closed(false)
-            .tcp_nodelay(true)
-            // Longer than a proxy keeps an idle connection, which would otherwise send into one that closes.
-            .keep_alive(KEEP_ALIVE)
-            .shutdown_timeout(grace)
-            .disable_signals()
+            }
         }};
     }
+    macro_rules! server {
+        ($app:expr) => {
+            HttpServer::new($app)
+                .client_request_timeout(HEADERS)
+                .max_connections(CONNECTIONS)
+                .h1_allow_half_closed(false)
+                .tcp_nodelay(true)
+                .keep_alive(KEEP_ALIVE)
+                .shutdown_timeout(grace)
+                .disable_signals()
+        };
+    }
     let strict = https.is_some() && app.config.public_url.as_ref().is_some_and(PublicUrl::is_for_good);
-    let serving = server!(public, strict).workers(workers);
     let serving = match https {
         // Handshakes that somebody leaves unfinished must not keep others out: the default is 256 at once.
-        Some(tls) => serving
+        Some(tls) => server!(routed!(public, strict))
+            .workers(workers)
             .tls_handshake_timeout(HEADERS)
             .max_connection_rate(CONNECTIONS)
-            .listen_rustls_0_23(public_listener, tls)?,
-        None => serving.listen(public_listener)?,
+            .listen_rustls_0_23(public_listener, tls)?
+            .run(),
+        None => plain(workers, grace, public_listener, routed!(public, strict))?,
     };
-    let serving = serving.run();
-    let controlling = server!(controlling, false).workers(workers.min(2)).listen(control_listener)?.run();
+    let controlling = server!(routed!(controlling, false)).workers(workers.min(2)).listen(control_listener)?.run();
     Ok((serving, controlling))
+}
+
+/// As [`HttpServer`] listens, but on lines that a stream can take over.
+fn plain<F, A, B>(workers: usize, grace: u64, listener: TcpListener, app: F) -> io::Result<dev::Server>
+where
+    F: Fn() -> Actix<A> + Clone + Send + 'static,
+    A: ServiceFactory<ServiceRequest, Config = (), Response = ServiceResponse<B>, Error = actix_web::Error, InitError = ()>
+        + 'static,
+    B: MessageBody + 'static,
+{
+    let server = Server::build()
+        .workers(workers)
+        .max_concurrent_connections(CONNECTIONS)
+        .shutdown_timeout(grace)
+        .disable_signals();
+    let stopping = server.graceful_shutdown_signal();
+    let listening = server.listen("public", listener, move || {
+        let (app, stopping) = (app().into_factory(), stopping.clone());
+        let http = HttpService::build()
+            .graceful_shutdown_signal(move || {
+                let stopping = stopping.clone();
+                async move { stopping.notified().await }
+            })
+            .keep_alive(KEEP_ALIVE)
+            .client_request_timeout(HEADERS)
+            .client_disconnect_timeout(GOODBYE)
+            .h1_allow_half_closed(false)
+            .on_connect_ext(|line: &Line, connection| drop(connection.insert(line.takeover())))
+            .finish(map_config(app.map_err(|error| error.error_response()), |()| AppConfig::default()));
+        fn_service(|socket: TcpStream| {
+            // A peer that has gone already will be found out when it is read from.
+            let (_, peer) = (socket.set_nodelay(true), socket.peer_addr().ok());
+            ready(Ok((Line::new(socket), Protocol::Http1, peer)))
+        })
+        .and_then(http)
+    })?;
+    Ok(listening.run())
 }
 
 /// One path with its methods; any other method is told which there are.
@@ -281,7 +332,7 @@ fn wrong_field(text: &str) -> Failure {
 }
 
 /// What the framework itself answers with a bare status becomes a problem like all others.
-async fn problems<B: actix_web::body::MessageBody + 'static>(
+async fn problems<B: MessageBody + 'static>(
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<actix_web::body::EitherBody<B>>, actix_web::Error> {
@@ -321,7 +372,7 @@ fn on_every_answer(strict: bool) -> DefaultHeaders {
 
 /// While the server stops, each answer is its connection's last: whoever keeps connections for later must not send
 /// another request into one that is about to close.
-async fn last_answers<B: actix_web::body::MessageBody>(
+async fn last_answers<B: MessageBody>(
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<B>, actix_web::Error> {

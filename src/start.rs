@@ -120,8 +120,9 @@ impl Running {
             tokio::time::sleep_until(began + at).await;
             Streams::say_goodbye(stream);
         }
-        // Graceful: requests under way are answered, as long as the window lasts. Who does not read does
-        // not hear a goodbye either, and is not waited for.
+        // Who does not read does not hear a goodbye either, and is not waited for.
+        let _deaf = tokio::time::timeout_at(began + window.mul_f64(0.85), self.app.streams.emptied()).await;
+        // Graceful: requests under way are answered, as long as the window lasts.
         let [public, control] = &self.servers;
         let stopped = futures_util::future::join(public.stop(true), control.stop(true));
         if tokio::time::timeout_at(began + window.max(Duration::from_secs(1)), stopped).await.is_err() {

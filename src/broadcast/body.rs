@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use actix_web::HttpResponse;
 use actix_web::body::{BodySize, MessageBody};
-use actix_web::http::header;
+use actix_web::http::{Version, header};
+use actix_web::{HttpRequest, HttpResponse};
 use bytes::{Bytes, BytesMut};
 use rand::RngExt;
 use serde_json::json;
@@ -17,6 +17,7 @@ use serde_json::json;
 use super::Entry;
 use super::follow::{Follower, Lost};
 use super::frame;
+use super::line::{Relay, Source, Takeover};
 use super::pulse::Alarm;
 use super::streams::{Ending, Place};
 use crate::app::App;
@@ -119,15 +120,21 @@ impl<V: View> EventStream<V> {
         self
     }
 
-    /// The answer this is the body of.
-    pub fn respond(self) -> HttpResponse {
-        HttpResponse::Ok()
+    /// The answer to `request` that this is the body of. Where the connection is plain, the stream takes it over.
+    pub fn respond(self, request: &HttpRequest) -> HttpResponse {
+        let takeover = request.conn_data::<Takeover>().filter(|_| request.version() == Version::HTTP_11).cloned();
+        let mut answer = HttpResponse::Ok();
+        if takeover.is_some() {
+            // After it there is nobody who could read another request.
+            answer.force_close();
+        }
+        answer
             .insert_header((header::CONTENT_TYPE, "text/event-stream"))
             .insert_header((header::CACHE_CONTROL, "no-store, no-transform"))
             .insert_header(("X-Accel-Buffering", "no"))
             // Says to our own compression, too, that these bytes are to go out as they are.
             .insert_header((header::CONTENT_ENCODING, "identity"))
-            .body(self)
+            .body(Body { stream: Some(self), takeover })
     }
 
     /// What the stream's end, by whatever cause, makes it say; `None` while it goes on.
@@ -218,7 +225,60 @@ fn next_beat(app: &App) -> Instant {
     Instant::now() + app.config.heartbeat.0.mul_f64(rand::rng().random_range(0.8..1.0))
 }
 
-impl<V: View> MessageBody for EventStream<V> {
+impl<V: View> Source for EventStream<V> {
+    fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        if let Some(opening) = self.opening.take() {
+            return Poll::Ready(Some(opening));
+        }
+        if self.over {
+            return Poll::Ready(None);
+        }
+        if let Some(farewell) = self.farewell(cx) {
+            self.over = true;
+            return Poll::Ready(farewell);
+        }
+        match self.events(cx) {
+            Poll::Ready(Ok(bytes)) => {
+                self.next_beat = next_beat(&self.app);
+                return Poll::Ready(Some(bytes));
+            }
+            Poll::Ready(Err(Lost)) => {
+                self.over = true;
+                self.view.dismissed();
+                return Poll::Ready(None);
+            }
+            Poll::Pending => {}
+        }
+        if let Some(warning) = self.warning() {
+            return Poll::Ready(Some(warning));
+        }
+        if Instant::now() >= self.next_beat {
+            self.next_beat = next_beat(&self.app);
+            return Poll::Ready(Some(Bytes::from_static(frame::HEARTBEAT)));
+        }
+        let mut wake_at = self.next_beat.min(self.ends.max_age);
+        if self.follower.as_ref().is_some_and(Follower::is_failing) {
+            wake_at = wake_at.min(Instant::now() + AGAIN);
+        }
+        if let Some(at) = self.ends.expires_at {
+            let warned = if self.ends.warned || !self.view.is_ours() { Duration::ZERO } else { WARNING };
+            wake_at = wake_at.min(Instant::now() + at.since(self.app.clock.now()).saturating_sub(warned));
+        }
+        if let Some(at) = self.view.due_at() {
+            wake_at = wake_at.min(Instant::now() + at.since(self.app.clock.now()));
+        }
+        self.alarm.set(wake_at, cx.waker());
+        Poll::Pending
+    }
+}
+
+/// A stream as the framework sends it: all of it, or, where it takes its connection over, its opening.
+struct Body<V> {
+    stream: Option<EventStream<V>>,
+    takeover: Option<Takeover>,
+}
+
+impl<V: View> MessageBody for Body<V> {
     type Error = Infallible;
 
     fn size(&self) -> BodySize {
@@ -227,47 +287,14 @@ impl<V: View> MessageBody for EventStream<V> {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Infallible>>> {
         let this = self.get_mut();
-        if let Some(opening) = this.opening.take() {
-            return Poll::Ready(Some(Ok(opening)));
+        if let Some(stream) = this.stream.take_if(|stream| stream.opening.is_none() && this.takeover.is_some())
+            && let Some(takeover) = this.takeover.take()
+        {
+            takeover.give_to(|socket| drop(tokio::task::spawn_local(Relay::new(socket, stream))));
         }
-        if this.over {
-            return Poll::Ready(None);
+        match &mut this.stream {
+            Some(stream) => stream.poll_bytes(cx).map(|bytes| bytes.map(Ok)),
+            None => Poll::Pending,
         }
-        if let Some(farewell) = this.farewell(cx) {
-            this.over = true;
-            return Poll::Ready(farewell.map(Ok));
-        }
-        match this.events(cx) {
-            Poll::Ready(Ok(bytes)) => {
-                this.next_beat = next_beat(&this.app);
-                return Poll::Ready(Some(Ok(bytes)));
-            }
-            Poll::Ready(Err(Lost)) => {
-                this.over = true;
-                this.view.dismissed();
-                return Poll::Ready(None);
-            }
-            Poll::Pending => {}
-        }
-        if let Some(warning) = this.warning() {
-            return Poll::Ready(Some(Ok(warning)));
-        }
-        if Instant::now() >= this.next_beat {
-            this.next_beat = next_beat(&this.app);
-            return Poll::Ready(Some(Ok(Bytes::from_static(frame::HEARTBEAT))));
-        }
-        let mut wake_at = this.next_beat.min(this.ends.max_age);
-        if this.follower.as_ref().is_some_and(Follower::is_failing) {
-            wake_at = wake_at.min(Instant::now() + AGAIN);
-        }
-        if let Some(at) = this.ends.expires_at {
-            let warned = if this.ends.warned || !this.view.is_ours() { Duration::ZERO } else { WARNING };
-            wake_at = wake_at.min(Instant::now() + at.since(this.app.clock.now()).saturating_sub(warned));
-        }
-        if let Some(at) = this.view.due_at() {
-            wake_at = wake_at.min(Instant::now() + at.since(this.app.clock.now()));
-        }
-        this.alarm.set(wake_at, cx.waker());
-        Poll::Pending
     }
 }

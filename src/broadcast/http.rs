@@ -153,11 +153,11 @@ pub async fn sse(
         // A customer, and no such cart: as if there were one, and nothing happened on it.
         let opening = greeting(&cart_id, None, None, false);
         let opening = frame::opening(None) + &frame::frame(None, None, &opening.to_string());
-        return Ok(EventStream::new(app.into_inner(), place, None, view, opening, exp).respond());
+        return Ok(EventStream::new(app.into_inner(), place, None, view, opening, exp).respond(&request));
     };
     let last = last_event_id(&request, query.last_event_id.as_deref());
     let (follower, view, opening) = open(&app, num, &cart_id, view, last.as_deref()).await?;
-    Ok(EventStream::new(app.into_inner(), place, Some(follower), view, opening, exp).named(named).respond())
+    Ok(EventStream::new(app.into_inner(), place, Some(follower), view, opening, exp).named(named).respond(&request))
 }
 
 /// The cart's number, if this principal may follow it; `None` where a customer names no cart at all.

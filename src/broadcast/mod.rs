@@ -10,6 +10,7 @@ pub mod codes;
 pub mod follow;
 pub mod frame;
 pub mod http;
+pub mod line;
 pub mod pulse;
 pub mod stirred;
 pub mod streams;

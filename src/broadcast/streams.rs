@@ -94,6 +94,7 @@ pub struct Streams {
     open: AtomicUsize,
     draining: AtomicBool,
     stopping: Notify,
+    emptied: Notify,
 }
 
 /// How many streams there may be.
@@ -164,6 +165,7 @@ impl Streams {
             open: AtomicUsize::new(0),
             draining: AtomicBool::new(false),
             stopping: Notify::new(),
+            emptied: Notify::new(),
         }
     }
 
@@ -274,6 +276,15 @@ impl Streams {
         lock(&self.by_owner).values().flatten().map(|(_, handle)| Arc::clone(handle)).collect()
     }
 
+    /// Waits until no stream is open any more. Of use only once no further one is let in.
+    pub async fn emptied(&self) {
+        let mut emptied = pin!(self.emptied.notified());
+        emptied.as_mut().enable();
+        if self.open() > 0 {
+            emptied.await;
+        }
+    }
+
     /// Says goodbye to one stream because the server is stopping.
     pub fn say_goodbye(handle: &Handle) {
         handle.end(Ending::Draining);
@@ -309,5 +320,8 @@ impl Drop for Place {
         }
         let open = streams.open.fetch_sub(1, Ordering::Relaxed) - 1;
         metrics::gauge!("cartlink_streams").set(open as f64);
+        if open == 0 {
+            streams.emptied.notify_waiters();
+        }
     }
 }

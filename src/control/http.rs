@@ -221,7 +221,7 @@ pub async fn events(
     let follower = Follower::new(Arc::clone(&app), following, head, seq);
     let view = EmittedView { own: Audience::User(subscriber.user_id.into()) };
     let exp = Some(Timestamp::from_unix(subscriber.exp));
-    Ok(EventStream::new(app.into_inner(), place, Some(follower), view, opening, exp).respond())
+    Ok(EventStream::new(app.into_inner(), place, Some(follower), view, opening, exp).respond(&request))
 }
 
 /// Whom the request's token makes a subscriber of what.

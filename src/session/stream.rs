@@ -59,7 +59,7 @@ pub async fn events(
     };
     let opening = frame::opening(None) + &StateFrame::of(&session).frame(session.version);
     let view = StateView::new(Arc::clone(&app), &principal, &session);
-    Ok(EventStream::new(app.into_inner(), place, Some(follower), view, opening, principal.exp()).respond())
+    Ok(EventStream::new(app.into_inner(), place, Some(follower), view, opening, principal.exp()).respond(&request))
 }
 
 /// The session and a follower of the cart it is on: whatever the session does not show yet is still

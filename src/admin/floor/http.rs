@@ -42,7 +42,7 @@ pub async fn follow(
         Err(failure) => return refuse(&request, failure),
     };
     let opening = frame::opening(None) + &snapshot;
-    Ok(EventStream::new(app, place, None, FloorView(watcher), opening, principal.exp()).respond())
+    Ok(EventStream::new(app, place, None, FloorView(watcher), opening, principal.exp()).respond(&request))
 }
 
 /// The floor as its followers see it.
