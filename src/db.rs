@@ -7,6 +7,7 @@
 //! transactions waited for each other or a connection was lost before COMMIT, is done once more; what
 //! was lost while it committed is not, for it may stand.
 
+mod direct;
 mod failing;
 mod open;
 mod sql;
@@ -19,9 +20,10 @@ use std::time::Duration;
 pub use sea_orm::ConnectionTrait as Connection;
 use sea_orm::DatabaseConnection;
 
+pub use self::direct::DirectTxn;
 pub use self::failing::is_passing;
 pub use self::open::Location;
-pub use self::sql::{all, execute, for_update, json_rows, lock, one, row, sql, writes_in_with};
+pub use self::sql::{all, execute, for_update, is_postgres, lock, one, row, sql};
 use self::write::Writer;
 pub use self::write::{Txn, WriteError};
 use crate::event::Event;

@@ -123,12 +123,13 @@ fn public(at: &mut dyn FnMut(At)) {
 
 /// The services' routes.
 fn controlling(at: &mut dyn FnMut(At)) {
+    // First, for it is asked for most.
+    at(At::paths(["/emit/", "/emit"]).post(control::http::emit).for_back_ends());
     at(At::path("/livez").get(health::live).for_back_ends());
     at(At::path("/readyz").get(health::ready).for_back_ends());
     at(At::paths(["/health/", "/health"]).get(health::health).for_back_ends());
     at(At::path("/metrics").get(control::http::metrics).for_back_ends());
     at(At::paths(["/token/", "/token"]).post(control::http::token).for_back_ends());
-    at(At::paths(["/emit/", "/emit"]).post(control::http::emit).for_back_ends());
 }
 
 /// Every path of both listeners with the methods it takes.
@@ -150,13 +151,13 @@ pub fn serve(
     let workers = app.config.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     let grace = app.config.drain.0.as_secs().max(1);
     macro_rules! routed {
-        ($routes:expr, $strict:expr) => {{
+        ($routes:expr, $strict:expr $(, $cors:expr)?) => {{
             let app = Arc::clone(&app);
             move || {
                 Actix::new()
                     .app_data(Data::from(Arc::clone(&app)))
                     .configure(readers)
-                    .wrap(cors(&app.config.cors_origins))
+                    $(.wrap($cors(&app.config.cors_origins)))?
                     .wrap(on_every_answer($strict))
                     .wrap(CatchPanic::default())
                     .wrap(from_fn(problems))
@@ -182,13 +183,13 @@ pub fn serve(
     let strict = https.is_some() && app.config.public_url.as_ref().is_some_and(PublicUrl::is_for_good);
     let serving = match https {
         // Handshakes that somebody leaves unfinished must not keep others out: the default is 256 at once.
-        Some(tls) => server!(routed!(public, strict))
+        Some(tls) => server!(routed!(public, strict, cors))
             .workers(workers)
             .tls_handshake_timeout(HEADERS)
             .max_connection_rate(CONNECTIONS)
             .listen_rustls_0_23(public_listener, tls)?
             .run(),
-        None => plain(workers, grace, public_listener, routed!(public, strict))?,
+        None => plain(workers, grace, public_listener, routed!(public, strict, cors))?,
     };
     let controlling = server!(routed!(controlling, false)).workers(workers.min(2)).listen(control_listener)?.run();
     Ok((serving, controlling))

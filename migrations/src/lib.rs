@@ -6,6 +6,7 @@ use sea_orm_migration::prelude::*;
 mod m20261121_000001_first;
 mod m20261121_000002_life;
 mod m20261121_000003_admin;
+mod m20261121_000004_log;
 
 /// All steps, in order.
 pub struct Migrator;
@@ -17,6 +18,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261121_000001_first::Migration),
             Box::new(m20261121_000002_life::Migration),
             Box::new(m20261121_000003_admin::Migration),
+            Box::new(m20261121_000004_log::Migration),
         ]
     }
 }

@@ -97,8 +97,9 @@ impl Story {
             data: format!("{n}").into(),
             joined: Joined::default(),
         };
-        let (drafts, now) = ((0..count).map(draft).collect(), self.app.clock.now());
-        self.app.db.write(async move |txn: &Txn<'_>| store::append_all(txn, drafts, now).await).await.unwrap();
+        let (drafts, now) = ((0..count).map(draft).collect::<Vec<_>>(), self.app.clock.now());
+        let written: Result<_, sea_orm::DbErr> = store::append_all(&self.app.db, move || drafts.clone(), now).await;
+        written.unwrap();
         let limit = u32::try_from(count).unwrap();
         let read = store::since(self.app.db.read(), &self.channel, before, limit, |_| None).await.unwrap();
         self.untold.extend(read.into_iter().map(|read| read.event));

@@ -214,10 +214,13 @@ pub async fn bump_epoch(conn: &impl ConnectionTrait, num: CartNum, now: Timestam
 
 /// A cart and the end of its channel's log, as they stood at one moment.
 pub async fn with_head(conn: &impl ConnectionTrait, num: CartNum) -> Result<Option<(Cart, Head)>, DbErr> {
-    let text = "SELECT c.*, EXISTS (SELECT 1 FROM cart_claims k WHERE k.cart_num = c.num) AS occupied, h.epoch, h.seq, h.dropped \
-        FROM carts c JOIN channel_heads h ON h.channel = $2 WHERE c.num = $1";
+    let text = format!(
+        "SELECT c.*, EXISTS (SELECT 1 FROM cart_claims k WHERE k.cart_num = c.num) AS occupied, {} \
+         FROM carts c JOIN channel_heads h ON h.channel = $2 WHERE c.num = $1",
+        event::store::head_columns(conn)
+    );
     let values = [num.0.into(), Channel::Cart(num).to_string().into()];
-    let Some(row) = db::row(conn, text, values).await? else { return Ok(None) };
+    let Some(row) = db::row(conn, &text, values).await? else { return Ok(None) };
     let cart = Row::from_query_result(&row, "")?.try_into()?;
     Ok(Some((cart, event::store::head_of(&row)?)))
 }
@@ -318,7 +321,7 @@ pub async fn bump_if_current(
           (SELECT settings FROM stores t WHERE t.id = carts.store_id) AS settings, \
           EXISTS (SELECT 1 FROM webhooks w WHERE w.removed_at IS NULL AND (w.store_id IS NULL OR w.store_id = carts.store_id)) AS hooked";
     let values = [num.0.into(), i64::from(epoch_low).into(), now.0.into()];
-    let Some(row) = db::row(conn, text, values).await? else { return Ok(None) };
+    let Some(row) = db::row(conn, &text, values).await? else { return Ok(None) };
     Ok(Some(Bumped {
         cart: Row::from_query_result(&row, "")?.try_into()?,
         settings: Settings::parse(&row.try_get::<String>("", "settings")?),

@@ -9,7 +9,6 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use tokio::sync::oneshot;
 
 use crate::app::App;
-use crate::db::Txn;
 use crate::event::store::append_all;
 use crate::event::{Draft, EventId};
 use crate::failure::{Failure, Result};
@@ -61,13 +60,8 @@ async fn write_waiting(app: Arc<App>) {
     // Taken once, when the transaction begins: where it has to be tried again, it is the same ones'.
     let riding: Arc<OnceLock<Riding>> = Arc::default();
     let (emitting, board) = (Arc::clone(&app.emitting), Arc::clone(&riding));
-    let written = app
-        .db
-        .write(async move |txn: &Txn<'_>| -> Result<_> {
-            let drafts = board.get_or_init(|| Riding::of(emitting.take())).drafts.clone();
-            Ok(append_all(txn, drafts, now).await?)
-        })
-        .await;
+    let drafts = move || board.get_or_init(|| Riding::of(emitting.take())).drafts.clone();
+    let written: Result<Vec<EventId>> = append_all(&app.db, drafts, now).await;
     match written {
         Ok(ids) => {
             for (answer, last) in riding.get().map(Riding::answers).unwrap_or_default() {

@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use cartlink_migrations::{Migrator, MigratorTrait};
-use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
-use sea_orm::{ConnectOptions, ConnectionTrait, Database, DbErr, TransactionOptions, TransactionTrait};
+use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
+use sea_orm::{ConnectOptions, ConnectionTrait, Database, DbErr, RuntimeErr, TransactionOptions, TransactionTrait};
 
+use super::direct::Direct;
 use super::write::{Txn, Writer};
 use super::{Db, Told};
 
@@ -38,7 +39,8 @@ impl Db {
         // The writer first: it makes the file and puts it into WAL mode.
         let writer = Database::connect(sqlite(&location, false)).await?;
         let read = Database::connect(sqlite(&location, true)).await?;
-        let writer = Writer::thread(writer, Arc::clone(&told))?;
+        let direct = Direct::open(sqlite_file(&location.url)?.get_filename())?;
+        let writer = Writer::thread(writer, direct, Arc::clone(&told))?;
         Ok(Self { location, nobody: read.clone(), read, writer, told, silent })
     }
 
@@ -64,6 +66,10 @@ impl Db {
     pub async fn pending_migrations(&self) -> Result<usize, DbErr> {
         Migrator::get_pending_migrations(&self.read).await.map(|steps| steps.len())
     }
+}
+
+fn sqlite_file(url: &str) -> Result<SqliteConnectOptions, DbErr> {
+    url.parse().map_err(|error: sea_orm::sqlx::Error| DbErr::Conn(RuntimeErr::SqlxError(Arc::new(error))))
 }
 
 fn sqlite(location: &Location, read_only: bool) -> ConnectOptions {

@@ -1,13 +1,22 @@
 //! Statements: one text for both dialects, and where they differ.
 
+use std::sync::LazyLock;
+
+use metrics::Counter;
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, ExecResult, FromQueryResult, QueryResult, Statement, Value};
 
 use super::failing::{answered, asked};
 
 /// One statement with its values; `$1`-style places in both dialects. Each one made is counted.
 pub fn sql(conn: &impl ConnectionTrait, text: &str, values: impl IntoIterator<Item = Value>) -> Statement {
-    metrics::counter!("cartlink_database_statements_total").increment(1);
+    count();
     Statement::from_sql_and_values(conn.get_database_backend(), text, values)
+}
+
+/// Counts a statement.
+pub(super) fn count() {
+    static STATEMENTS: LazyLock<Counter> = LazyLock::new(|| metrics::counter!("cartlink_database_statements_total"));
+    STATEMENTS.increment(1);
 }
 
 /// Executes a statement.
@@ -66,17 +75,8 @@ pub async fn lock(conn: &impl ConnectionTrait, text: &str, value: Value) -> Resu
     }
 }
 
-/// Whether one statement may hold several writes (`WITH a AS (INSERT …) INSERT …`): each that is saved is a trip to the
-/// server and back. SQLite has no such statement, and no trips.
-pub fn writes_in_with(conn: &impl ConnectionTrait) -> bool {
+/// Whether it is PostgreSQL that is spoken to: its statements may hold several writes (`WITH a AS (INSERT …) INSERT …`), for
+/// each that is saved is a trip to the server and back.
+pub fn is_postgres(conn: &impl ConnectionTrait) -> bool {
     conn.get_database_backend() == DbBackend::Postgres
-}
-
-/// A table `w` of the elements (`value`) of the JSON array that is the statement's first value: any number of rows by one
-/// text. `w.value ->> 0` reads an element's first member in both dialects.
-pub fn json_rows(conn: &impl ConnectionTrait) -> &'static str {
-    match conn.get_database_backend() {
-        DbBackend::Sqlite => "json_each($1) w",
-        _ => "json_array_elements($1::text::json) AS w (value)",
-    }
 }

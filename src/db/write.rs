@@ -13,6 +13,7 @@ use sea_orm::{
 };
 use tokio::sync::{mpsc, oneshot};
 
+use super::direct::{Direct, DirectTxn};
 use super::failing::{AT_ONCE, is_broken, is_passing, lost_a_race, soon};
 use super::{Db, Fate, Told};
 use crate::event::Event;
@@ -35,7 +36,7 @@ const GROUP: usize = 64;
 
 /// From the beginning of one group to that of the next, at least: where writes come thick and fast, more of them share
 /// a COMMIT, which costs more than all else. A write that comes alone does not wait.
-const PACE: Duration = Duration::from_micros(750);
+const PACE: Duration = Duration::from_millis(1);
 
 #[derive(Clone)]
 pub(super) enum Writer {
@@ -46,8 +47,8 @@ pub(super) enum Writer {
 }
 
 impl Writer {
-    /// Starts the thread that writes through this connection, and nobody else.
-    pub(super) fn thread(connection: DatabaseConnection, told: Told) -> Result<Self, DbErr> {
+    /// Starts the thread that writes through these connections, and nobody else.
+    pub(super) fn thread(connection: DatabaseConnection, direct: Direct, told: Told) -> Result<Self, DbErr> {
         let (sender, jobs) = mpsc::unbounded_channel();
         std::thread::Builder::new()
             .name("sqlite-writer".into())
@@ -56,7 +57,7 @@ impl Writer {
                     .enable_all()
                     .build()
                     .expect("a current-thread runtime needs nothing that can be missing");
-                runtime.block_on(write_in_groups(connection, jobs, told));
+                runtime.block_on(write_in_groups(connection, direct, jobs, told));
             })
             .map_err(|error| DbErr::Custom(format!("no thread for the writer: {error}")))?;
         Ok(Self::Thread(sender))
@@ -113,8 +114,16 @@ impl Deref for Txn<'_> {
     }
 }
 
-/// A write on its way to the writer's thread. What it returns waits for the COMMIT.
-pub(super) type Job =
+/// A write on its way to the writer's thread.
+pub(super) enum Job {
+    /// One among others in a transaction.
+    Shared(Shared),
+    /// One that is a transaction by itself, and answers by itself.
+    Direct(Box<dyn FnOnce(&mut Direct) + Send>),
+}
+
+/// A write that shares its transaction. What it returns waits for the COMMIT.
+type Shared =
     Box<dyn for<'t> FnOnce(&'t DatabaseTransaction, bool) -> Pin<Box<dyn Future<Output = Settled> + 't>> + Send>;
 
 /// What a job left behind: whether its part stands, its events, and whom to answer.
@@ -137,7 +146,7 @@ impl Db {
         match &self.writer {
             Writer::Thread(jobs) => {
                 let (answer, answered) = oneshot::channel();
-                jobs.send(job(work, answer)).map_err(|_| stopped())?;
+                jobs.send(Job::Shared(shared(work, answer))).map_err(|_| stopped())?;
                 answered.await.map_err(|_| stopped())?
             }
             // A task of its own: a caller that goes away must not part COMMIT from telling.
@@ -149,6 +158,33 @@ impl Db {
             }
         }
     }
+
+    /// As [`write`](Self::write), on the writer's thread itself and by statements that are answered at once. SQLite only.
+    pub async fn write_directly<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&DirectTxn<'_>) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, DbErr> {
+        let Writer::Thread(jobs) = &self.writer else {
+            return Err(DbErr::BackendNotSupported { db: "PostgreSQL", ctx: "writing directly" });
+        };
+        let (answer, answered) = oneshot::channel();
+        let job = Job::Direct(Box::new(move |direct| {
+            // Whoever asked is there as long as its thread is.
+            let _gone = answer.send(direct.write(work));
+        }));
+        jobs.send(job).map_err(|_| stopped())?;
+        let told = Arc::clone(&self.told);
+        // Told on the thread that asked, for the followers to wake are there, or some of them: one trip less. A task of its
+        // own: a caller that goes away must not part COMMIT from telling.
+        let written = tokio::task::spawn_local(async move {
+            let (result, events) = answered.await.map_err(|_| stopped())??;
+            if !events.is_empty() {
+                told(Fate::Committed(events));
+            }
+            Ok(result)
+        });
+        written.await.map_err(|_| stopped())?
+    }
 }
 
 fn stopped() -> DbErr {
@@ -156,15 +192,15 @@ fn stopped() -> DbErr {
 }
 
 /// Wraps `work` so that its result reaches `answer` once the group's fate is known.
-fn job<T, E, F>(work: F, answer: oneshot::Sender<Result<T, E>>) -> Job
+fn shared<T, E, F>(work: F, answer: oneshot::Sender<Result<T, E>>) -> Shared
 where
     F: AsyncFnOnce(&Txn<'_>) -> Result<T, E> + Send + 'static,
     T: Send + 'static,
     E: From<DbErr> + Send + 'static,
 {
-    Box::new(move |group, shared| {
+    Box::new(move |group, saved| {
         Box::pin(async move {
-            let (result, events) = if shared { in_savepoint(group, work).await } else { directly(group, work).await };
+            let (result, events) = if saved { in_savepoint(group, work).await } else { directly(group, work).await };
             let stands = result.is_ok();
             let answer = Box::new(move |committed: Result<(), DbErr>| {
                 let result = match committed {
@@ -210,46 +246,72 @@ async fn savepoint(group: &DatabaseTransaction) -> Result<DatabaseTransaction, D
 }
 
 /// The writer's life: take what waits, write it as one transaction, tell, answer.
-async fn write_in_groups(writer: DatabaseConnection, mut jobs: mpsc::UnboundedReceiver<Job>, told: Told) {
-    let immediate = TransactionOptions {
-        sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
-        ..TransactionOptions::default()
-    };
-    let mut begun: Option<Instant> = None;
-    while let Some(first) = jobs.recv().await {
+async fn write_in_groups(
+    writer: DatabaseConnection,
+    mut direct: Direct,
+    mut jobs: mpsc::UnboundedReceiver<Job>,
+    told: Told,
+) {
+    let (mut begun, mut put_back): (Option<Instant>, _) = (None, None);
+    while let Some(first) = if put_back.is_some() { put_back.take() } else { jobs.recv().await } {
         if let Some(early) = begun.and_then(|begun| PACE.checked_sub(begun.elapsed())) {
             // The thread is this loop's own, and the runtime's timer knows milliseconds only.
             std::thread::sleep(early);
         }
         begun = Some(Instant::now());
-        let group = match writer.begin_with_options(immediate).await {
-            Ok(group) => group,
-            Err(error) => {
-                tracing::error!(%error, "cannot begin a transaction");
-                // Dropping the job tells its caller that the writer could not.
-                continue;
-            }
-        };
-        let alone = jobs.is_empty();
-        let mut settled = vec![first(&group, !alone).await];
-        while !alone
-            && settled.len() < GROUP
-            && let Ok(next) = jobs.try_recv()
-        {
-            settled.push(next(&group, true).await);
-        }
-        let stands = settled.iter().any(|job| job.stands);
-        let committed = if stands { group.commit().await } else { group.rollback().await };
-        if let Err(error) = &committed {
-            tracing::error!(%error, writes = settled.len(), "a group of writes did not commit");
-        }
-        for job in settled {
-            if job.stands && committed.is_ok() && !job.events.is_empty() {
-                told(Fate::Committed(job.events));
-            }
-            (job.answer)(committed.clone());
+        match first {
+            Job::Direct(job) => job(&mut direct),
+            Job::Shared(first) => put_back = write_group(&writer, first, &mut jobs, &told).await,
         }
     }
+}
+
+/// Writes `first` and what waits behind it, up to a job that does not share. Returns that.
+async fn write_group(
+    writer: &DatabaseConnection,
+    first: Shared,
+    jobs: &mut mpsc::UnboundedReceiver<Job>,
+    told: &Told,
+) -> Option<Job> {
+    let immediate = TransactionOptions {
+        sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+        ..TransactionOptions::default()
+    };
+    let group = match writer.begin_with_options(immediate).await {
+        Ok(group) => group,
+        Err(error) => {
+            tracing::error!(%error, "cannot begin a transaction");
+            // Dropping the job tells its caller that the writer could not.
+            return None;
+        }
+    };
+    let alone = jobs.is_empty();
+    let mut put_back = None;
+    let mut settled = vec![first(&group, !alone).await];
+    while !alone
+        && settled.len() < GROUP
+        && let Ok(next) = jobs.try_recv()
+    {
+        match next {
+            Job::Shared(next) => settled.push(next(&group, true).await),
+            direct @ Job::Direct(_) => {
+                put_back = Some(direct);
+                break;
+            }
+        }
+    }
+    let stands = settled.iter().any(|job| job.stands);
+    let committed = if stands { group.commit().await } else { group.rollback().await };
+    if let Err(error) = &committed {
+        tracing::error!(%error, writes = settled.len(), "a group of writes did not commit");
+    }
+    for job in settled {
+        if job.stands && committed.is_ok() && !job.events.is_empty() {
+            told(Fate::Committed(job.events));
+        }
+        (job.answer)(committed.clone());
+    }
+    put_back
 }
 
 /// Tries until the write stands, is refused, is in doubt, or has been undone too often.

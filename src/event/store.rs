@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use rusqlite::OptionalExtension;
 use sea_orm::{ConnectionTrait, DbErr, FromQueryResult, QueryResult, Value};
 use serde_json::json;
 
 use super::{Channel, Draft, Epoch, Event, EventId, Joined, Kind, display_name};
 use crate::clock::Timestamp;
-use crate::db::{self, Txn};
+use crate::db::{self, Db, DirectTxn, Txn, WriteError};
 use crate::ids::{AccountId, SessionId};
 
 /// The end of a channel's log, and how far its beginning has been dropped.
@@ -33,47 +34,62 @@ impl Head {
     }
 }
 
+impl Event {
+    /// A draft on its way into the log; its place is not known yet.
+    fn of(draft: Draft, now: Timestamp) -> Self {
+        let Draft { channel, session, audience, kind, data, joined } = draft;
+        Self { epoch: Epoch::random(), seq: 0, channel, session, audience, kind, data, at: now, joined }
+    }
+}
+
 /// Writes `draft` at the end of its channel's log, and has it told after COMMIT.
 ///
-/// The next seq is taken under the head row's lock inside the business transaction: seq is gap-free
-/// and in commit order per channel.
+/// On PostgreSQL the next seq is taken under the head row's lock, on SQLite by the one who writes, inside the business
+/// transaction: seq is gap-free and in commit order per channel.
 pub async fn append(txn: &Txn<'_>, draft: Draft, now: Timestamp) -> Result<Event, DbErr> {
-    let channel = draft.channel.to_string();
-    let mut event = Event {
-        epoch: Epoch::random(),
-        seq: 0,
-        channel: draft.channel,
-        session: draft.session,
-        audience: draft.audience,
-        kind: draft.kind,
-        data: draft.data,
-        at: now,
-        joined: draft.joined,
-    };
-    let at_once = db::writes_in_with(&**txn);
-    let head = if at_once {
+    let mut event = Event::of(draft, now);
+    let channel = event.channel.to_string();
+    let [name, _, rest @ ..] = row_of(&channel, &event);
+    let head = if db::is_postgres(&**txn) {
         let text = format!(
             "WITH h AS ({ADVANCE}), e AS ({INSERT} SELECT $1, h.seq, $3, $4, $5, $6, $7 FROM h) SELECT epoch, seq FROM h"
         );
-        let [name, _, rest @ ..] = row_of(&channel, &event);
         let values = [name, event.epoch.0.as_ref().into()].into_iter().chain(rest);
         db::row(&**txn, &text, values).await?
     } else {
-        db::row(&**txn, ADVANCE, [channel.clone().into(), event.epoch.0.as_ref().into()]).await?
+        let text = format!(
+            "{INSERT} SELECT h.channel, {LAST} + 1, $2, $3, $4, $5, $6 FROM channel_heads h WHERE h.channel = $1 \
+             RETURNING seq, (SELECT h.epoch FROM channel_heads h WHERE h.channel = events.channel) AS epoch"
+        );
+        let values = || [name.clone()].into_iter().chain(rest.clone());
+        match db::row(&**txn, &text, values()).await? {
+            None => {
+                create_channel(&**txn, &event.channel).await?;
+                db::row(&**txn, &text, values()).await?
+            }
+            head => head,
+        }
     };
-    let head = head.ok_or_else(|| DbErr::RecordNotFound("an upsert returns its row".into()))?;
+    let head = head.ok_or_else(|| DbErr::RecordNotFound("an insert returns its row".into()))?;
     event.epoch = Epoch(head.try_get::<String>("", "epoch")?.into());
     event.seq = head.try_get("", "seq")?;
-    if !at_once {
-        db::execute(&**txn, &format!("{INSERT} VALUES ($1, $2, $3, $4, $5, $6, $7)"), row_of(&channel, &event)).await?;
-    }
     txn.tell_after_commit(event.clone());
     Ok(event)
 }
 
-/// Moves a channel's head on by one, or makes it.
+/// Moves a channel's head on by one, or makes it. On PostgreSQL.
 const ADVANCE: &str = "INSERT INTO channel_heads (channel, epoch, seq, dropped) VALUES ($1, $2, 1, 0) \
     ON CONFLICT (channel) DO UPDATE SET seq = channel_heads.seq + 1 RETURNING epoch, seq";
+
+/// The last seq of a head `h` on SQLite, where the log itself says it: a head that follows each event would be one more
+/// page to write for it.
+const LAST: &str = "COALESCE((SELECT MAX(e.seq) FROM events e WHERE e.channel = h.channel), h.dropped)";
+
+/// The columns of a [`Head`], of a row `h` of `channel_heads`.
+pub fn head_columns(conn: &impl ConnectionTrait) -> String {
+    let seq = if db::is_postgres(conn) { "h.seq" } else { LAST };
+    format!("h.epoch, {seq} AS seq, h.dropped")
+}
 
 /// Adds events; [`row_of`] has their columns' order.
 const INSERT: &str = "INSERT INTO events (channel, seq, session_id, audience, kind, data, created_at)";
@@ -105,8 +121,56 @@ pub async fn of_session(conn: &impl ConnectionTrait, session: SessionId) -> Resu
         .collect())
 }
 
-/// As [`append`] for each of `drafts`, with a few statements for all of them. Returns their ids.
-pub async fn append_all(txn: &Txn<'_>, drafts: Vec<Draft>, now: Timestamp) -> Result<Vec<EventId>, DbErr> {
+/// Appends all of what `drafts` gives once the transaction has begun. Where that is undone and begins again, it is asked
+/// again. Returns the events' ids.
+pub async fn append_all<E>(
+    db: &Db,
+    drafts: impl Fn() -> Vec<Draft> + Clone + Send + 'static,
+    now: Timestamp,
+) -> Result<Vec<EventId>, E>
+where
+    E: WriteError + Send + 'static,
+{
+    if db.is_postgres() {
+        db.write(async move |txn: &Txn<'_>| Ok(append_together(txn, drafts(), now).await?)).await
+    } else {
+        Ok(db.write_directly(move |txn| drafts().into_iter().map(|draft| append_directly(txn, draft, now)).collect()).await?)
+    }
+}
+
+/// As [`append`], on SQLite and without a trip.
+fn append_directly(txn: &DirectTxn<'_>, draft: Draft, now: Timestamp) -> rusqlite::Result<EventId> {
+    let mut event = Event::of(draft, now);
+    let channel = event.channel.to_string();
+    let head: Option<(String, i64)> = txn
+        .prepared(&format!("SELECT h.epoch, {LAST} FROM channel_heads h WHERE h.channel = ?1"))?
+        .query_row([&channel], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    if let Some((epoch, last)) = head {
+        (event.epoch, event.seq) = (Epoch(epoch.into()), last + 1);
+    } else {
+        event.seq = 1;
+        txn.prepared("INSERT INTO channel_heads (channel, epoch, dropped) VALUES (?1, ?2, 0)")?
+            .execute((&channel, event.epoch.0.as_ref()))?;
+    }
+    let (session, audience) = (event.session.map(|id| id.0), event.audience.to_string());
+    let data: &str = &event.data;
+    txn.prepared(&format!("{INSERT} VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"))?.execute((
+        &channel,
+        event.seq,
+        session,
+        audience,
+        event.kind.as_str(),
+        data,
+        event.at.0,
+    ))?;
+    let id = event.id();
+    txn.tell_after_commit(event);
+    Ok(id)
+}
+
+/// As [`append`] for each of `drafts`, on PostgreSQL and with two statements for all of them.
+async fn append_together(txn: &Txn<'_>, drafts: Vec<Draft>, now: Timestamp) -> Result<Vec<EventId>, DbErr> {
     let names: Vec<String> = drafts.iter().map(|draft| draft.channel.to_string()).collect();
     // In the order of their names: two transactions that lock several heads never wait in a ring.
     let mut counts = BTreeMap::<&str, i64>::new();
@@ -119,8 +183,7 @@ pub async fn append_all(txn: &Txn<'_>, drafts: Vec<Draft>, now: Timestamp) -> Re
         let (epoch, seq) =
             places.get_mut(name).ok_or_else(|| DbErr::RecordNotFound("an upsert returns its rows".into()))?;
         *seq += 1;
-        let Draft { channel, session, audience, kind, data, joined } = draft;
-        events.push(Event { epoch: epoch.clone(), seq: *seq, channel, session, audience, kind, data, at: now, joined });
+        events.push(Event { epoch: epoch.clone(), seq: *seq, ..Event::of(draft, now) });
     }
     insert_all(txn, &names, &events).await?;
     let ids = events.iter().map(Event::id).collect();
@@ -132,15 +195,12 @@ pub async fn append_all(txn: &Txn<'_>, drafts: Vec<Draft>, now: Timestamp) -> Re
 
 /// Moves each head on by its count. Returns each channel's life, and its seq as it was before.
 async fn advance_heads(txn: &Txn<'_>, counts: BTreeMap<&str, i64>) -> Result<HashMap<String, (Epoch, i64)>, DbErr> {
-    let text = format!(
-        "INSERT INTO channel_heads (channel, epoch, seq, dropped) \
-         SELECT w.value ->> 0, w.value ->> 1, CAST(w.value ->> 2 AS BIGINT), 0 FROM {} WHERE TRUE \
-         ON CONFLICT (channel) DO UPDATE SET seq = channel_heads.seq + excluded.seq RETURNING channel, epoch, seq",
-        db::json_rows(&**txn)
-    );
+    let text = "INSERT INTO channel_heads (channel, epoch, seq, dropped) \
+        SELECT w.value ->> 0, w.value ->> 1, (w.value ->> 2)::bigint, 0 FROM json_array_elements($1::text::json) AS w (value) \
+        ON CONFLICT (channel) DO UPDATE SET seq = channel_heads.seq + excluded.seq RETURNING channel, epoch, seq";
     let rows: Vec<_> = counts.iter().map(|(name, count)| json!([name, Epoch::random().0, count])).collect();
     let mut places = HashMap::with_capacity(counts.len());
-    for row in txn.query_all_raw(db::sql(&**txn, &text, [json!(rows).to_string().into()])).await? {
+    for row in txn.query_all_raw(db::sql(&**txn, text, [json!(rows).to_string().into()])).await? {
         let name: String = row.try_get("", "channel")?;
         let before = row.try_get::<i64>("", "seq")? - counts.get(name.as_str()).copied().unwrap_or_default();
         places.insert(name, (Epoch(row.try_get::<String>("", "epoch")?.into()), before));
@@ -151,9 +211,8 @@ async fn advance_heads(txn: &Txn<'_>, counts: BTreeMap<&str, i64>) -> Result<Has
 /// All of them by one statement, whatever their number: it is prepared once, and sent once.
 async fn insert_all(txn: &Txn<'_>, names: &[String], events: &[Event]) -> Result<(), DbErr> {
     let text = format!(
-        "{INSERT} SELECT w.value ->> 0, CAST(w.value ->> 1 AS BIGINT), CAST(w.value ->> 2 AS BIGINT), w.value ->> 3, \
-           w.value ->> 4, w.value ->> 5, CAST(w.value ->> 6 AS BIGINT) FROM {}",
-        db::json_rows(&**txn)
+        "{INSERT} SELECT w.value ->> 0, (w.value ->> 1)::bigint, (w.value ->> 2)::bigint, w.value ->> 3, w.value ->> 4, \
+           w.value ->> 5, (w.value ->> 6)::bigint FROM json_array_elements($1::text::json) AS w (value)"
     );
     let rows: Vec<_> = events
         .iter()
@@ -182,19 +241,17 @@ fn row_of(channel: &str, event: &Event) -> [Value; 7] {
 
 /// Makes a channel's head before its first event, so that the first snapshot has an id to bear.
 pub async fn create_channel(conn: &impl ConnectionTrait, channel: &Channel) -> Result<(), DbErr> {
-    db::execute(
-        conn,
-        "INSERT INTO channel_heads (channel, epoch, seq, dropped) VALUES ($1, $2, 0, 0) ON CONFLICT (channel) DO NOTHING",
-        [channel.to_string().into(), Epoch::random().0.as_ref().into()],
-    )
-    .await
-    .map(drop)
+    let (column, zero) = if db::is_postgres(conn) { (", seq", ", 0") } else { ("", "") };
+    let text = format!(
+        "INSERT INTO channel_heads (channel, epoch, dropped{column}) VALUES ($1, $2, 0{zero}) ON CONFLICT (channel) DO NOTHING"
+    );
+    db::execute(conn, &text, [channel.to_string().into(), Epoch::random().0.as_ref().into()]).await.map(drop)
 }
 
 /// The end of a channel's log, if the channel has one.
 pub async fn head(conn: &impl ConnectionTrait, channel: &Channel) -> Result<Option<Head>, DbErr> {
-    let text = "SELECT epoch, seq, dropped FROM channel_heads WHERE channel = $1";
-    let row = db::row(conn, text, [channel.to_string().into()]).await?;
+    let text = format!("SELECT {} FROM channel_heads h WHERE h.channel = $1", head_columns(conn));
+    let row = db::row(conn, &text, [channel.to_string().into()]).await?;
     row.map(|row| head_of(&row)).transpose()
 }
 

@@ -210,7 +210,7 @@ pub async fn insert(conn: &impl ConnectionTrait, scanned: &Scanned<'_>, now: Tim
     const INSERT: &str = "INSERT INTO sessions (cart_num, store_id, customer_id, scan_epoch, check_code, status, \
            phase, acked, version, created_at, activity_at, updated_at, due_at) \
          VALUES ($1, $2, $3, $4, $5, 'active', 'pairing', FALSE, 1, $6, $6, $6, $7) RETURNING id";
-    let at_once = db::writes_in_with(conn);
+    let at_once = db::is_postgres(conn);
     let both = format!(
         "WITH s AS ({INSERT}), k AS (INSERT INTO cart_claims (cart_num, session_id) SELECT $1, id FROM s) SELECT id FROM s"
     );

@@ -11,12 +11,11 @@ INSERT INTO sessions (id, cart_num, store_id, customer_id, scan_epoch, check_cod
     at, at + 500, at + 900000, at + 800000, at + 900000
   FROM moments, carts_in_all, guests;
 INSERT INTO events (channel, seq, session_id, audience, kind, data, created_at)
-  SELECT h.channel, h.seq + 1 + 2 * (-1 - s.scan_epoch) + k.k, s.id, '*', k.kind,
+  SELECT h.channel, last + 1 + 2 * (-1 - s.scan_epoch) + k.k, s.id, '*', k.kind,
     '{"session_id":' || s.id || ',"cart_id":' || (s.cart_num - 1) || ',"status":"' || k.status || '","version":1}',
     s.created_at + 900000 * k.k
   FROM sessions s
-  JOIN channel_heads h ON h.channel = 'cart/' || s.cart_num,
+  JOIN (SELECT c.channel, COALESCE((SELECT max(e.seq) FROM events e WHERE e.channel = c.channel), c.dropped) AS last
+    FROM channel_heads c) h ON h.channel = 'cart/' || s.cart_num,
   (SELECT 0 AS k, 'session-started' AS kind, 'active' AS status UNION ALL SELECT 1, 'session-ended', 'completed') k;
-UPDATE channel_heads SET seq = (SELECT max(e.seq) FROM events e WHERE e.channel = channel_heads.channel)
-  WHERE channel IN (SELECT 'cart/' || cart_num FROM sessions);
 COMMIT;
