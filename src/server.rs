@@ -1,21 +1,21 @@
 //! Every route in one list, on both listeners.
 
-use std::future::ready;
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_http::{HttpService, Protocol};
+use actix_http::{HttpService, Protocol, TlsAcceptorConfig};
 use actix_server::Server;
-use actix_service::{IntoServiceFactory, ServiceFactory, ServiceFactoryExt, fn_service, map_config};
+use actix_service::{IntoServiceFactory, ServiceFactoryExt, fn_service, map_config};
+use actix_tls::accept::max_concurrent_tls_connect;
 use actix_web::body::MessageBody;
-use actix_web::dev::{self, AppConfig, ServiceRequest, ServiceResponse};
+use actix_web::dev::{AppConfig, ServiceRequest, ServiceResponse};
 use actix_web::error::{QueryPayloadError, UrlencodedError};
 use actix_web::http::{ConnectionType, Method, StatusCode, header};
 use actix_web::middleware::{Compress, DefaultHeaders, Next, from_fn};
 use actix_web::web::{self, Data, ServiceConfig};
-use actix_web::{App as Actix, FromRequest, Handler, HttpResponse, HttpServer, Responder, ResponseError};
+use actix_web::{App as Actix, FromRequest, Handler, HttpResponse, Responder, ResponseError};
 use actix_web_lab::middleware::CatchPanic;
 use tokio::net::TcpStream;
 
@@ -141,23 +141,31 @@ pub fn listed() -> Vec<(String, Vec<Method>)> {
     all
 }
 
-/// Both listeners, ready to run. A plain function: an async one would not be `Send`.
+/// Both listeners on the same workers, ready to run: what one back end emits is told to those who listen without leaving
+/// its thread. As `HttpServer` does it, but for that, and on lines that a stream can take over. A plain function: an
+/// async one would not be `Send`.
 pub fn serve(
-    app: Arc<App>,
+    app: &Arc<App>,
     public_listener: TcpListener,
     https: Option<tls::ServerConfig>,
     control_listener: TcpListener,
-) -> io::Result<(dev::Server, dev::Server)> {
-    let workers = app.config.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
-    let grace = app.config.drain.0.as_secs().max(1);
-    macro_rules! routed {
-        ($routes:expr, $strict:expr $(, $cors:expr)?) => {{
-            let app = Arc::clone(&app);
+) -> io::Result<Server> {
+    let server = Server::build()
+        .workers(app.config.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)))
+        .max_concurrent_connections(CONNECTIONS)
+        .shutdown_timeout(app.config.drain.0.as_secs().max(1))
+        .disable_signals();
+    let stopping = server.graceful_shutdown_signal();
+    let strict = https.is_some() && app.config.public_url.as_ref().is_some_and(PublicUrl::is_for_good);
+    macro_rules! http {
+        ($routes:expr, $strict:expr $(, $option:ident($($value:expr),*))*) => {{
+            let (app, stopping) = (Arc::clone(app), stopping.clone());
             move || {
-                Actix::new()
+                let stopping = stopping.clone();
+                let routed = Actix::new()
                     .app_data(Data::from(Arc::clone(&app)))
                     .configure(readers)
-                    $(.wrap($cors(&app.config.cors_origins)))?
+                    .wrap(cors(&app.config.cors_origins))
                     .wrap(on_every_answer($strict))
                     .wrap(CatchPanic::default())
                     .wrap(from_fn(problems))
@@ -165,71 +173,47 @@ pub fn serve(
                     .wrap(from_fn(telemetry::observe))
                     .configure(|routes| $routes(&mut |path: At| path.register(routes)))
                     .default_service(web::to(no_route))
+                    .into_factory()
+                    .map_err(|error| error.error_response());
+                HttpService::build()
+                    .graceful_shutdown_signal(move || {
+                        let stopping = stopping.clone();
+                        async move { stopping.notified().await }
+                    })
+                    .tcp_nodelay(true)
+                    .keep_alive(KEEP_ALIVE)
+                    .client_request_timeout(HEADERS)
+                    .client_disconnect_timeout(GOODBYE)
+                    .h1_allow_half_closed(false)
+                    $(.$option($($value),*))*
+                    .finish(map_config(routed, |()| AppConfig::default()))
             }
         }};
     }
-    macro_rules! server {
-        ($app:expr) => {
-            HttpServer::new($app)
-                .client_request_timeout(HEADERS)
-                .max_connections(CONNECTIONS)
-                .h1_allow_half_closed(false)
-                .tcp_nodelay(true)
-                .keep_alive(KEEP_ALIVE)
-                .shutdown_timeout(grace)
-                .disable_signals()
-        };
-    }
-    let strict = https.is_some() && app.config.public_url.as_ref().is_some_and(PublicUrl::is_for_good);
-    let serving = match https {
-        // Handshakes that somebody leaves unfinished must not keep others out: the default is 256 at once.
-        Some(tls) => server!(routed!(public, strict, cors))
-            .workers(workers)
-            .tls_handshake_timeout(HEADERS)
-            .max_connection_rate(CONNECTIONS)
-            .listen_rustls_0_23(public_listener, tls)?
-            .run(),
-        None => plain(workers, grace, public_listener, routed!(public, strict, cors))?,
+    let server = match https {
+        Some(certified) => {
+            // Handshakes that somebody leaves unfinished must not keep others out: the default is 256 at once.
+            max_concurrent_tls_connect(CONNECTIONS);
+            let http = http!(public, strict);
+            server.listen("public", public_listener, move || {
+                let patience = TlsAcceptorConfig::default().handshake_timeout(HEADERS);
+                http().rustls_0_23_with_config(certified.clone(), patience)
+            })?
+        }
+        None => {
+            let http = http!(public, strict, on_connect_ext(Line::introduce));
+            server.listen("public", public_listener, move || fn_service(line).and_then(http()))?
+        }
     };
-    let controlling = server!(routed!(controlling, false)).workers(workers.min(2)).listen(control_listener)?.run();
-    Ok((serving, controlling))
+    let http = http!(controlling, false);
+    Ok(server.listen("control", control_listener, move || http().tcp())?.run())
 }
 
-/// As [`HttpServer`] listens, but on lines that a stream can take over.
-fn plain<F, A, B>(workers: usize, grace: u64, listener: TcpListener, app: F) -> io::Result<dev::Server>
-where
-    F: Fn() -> Actix<A> + Clone + Send + 'static,
-    A: ServiceFactory<ServiceRequest, Config = (), Response = ServiceResponse<B>, Error = actix_web::Error, InitError = ()>
-        + 'static,
-    B: MessageBody + 'static,
-{
-    let server = Server::build()
-        .workers(workers)
-        .max_concurrent_connections(CONNECTIONS)
-        .shutdown_timeout(grace)
-        .disable_signals();
-    let stopping = server.graceful_shutdown_signal();
-    let listening = server.listen("public", listener, move || {
-        let (app, stopping) = (app().into_factory(), stopping.clone());
-        let http = HttpService::build()
-            .graceful_shutdown_signal(move || {
-                let stopping = stopping.clone();
-                async move { stopping.notified().await }
-            })
-            .keep_alive(KEEP_ALIVE)
-            .client_request_timeout(HEADERS)
-            .client_disconnect_timeout(GOODBYE)
-            .h1_allow_half_closed(false)
-            .on_connect_ext(|line: &Line, connection| drop(connection.insert(line.takeover())))
-            .finish(map_config(app.map_err(|error| error.error_response()), |()| AppConfig::default()));
-        fn_service(|socket: TcpStream| {
-            // A peer that has gone already will be found out when it is read from.
-            let (_, peer) = (socket.set_nodelay(true), socket.peer_addr().ok());
-            ready(Ok((Line::new(socket), Protocol::Http1, peer)))
-        })
-        .and_then(http)
-    })?;
-    Ok(listening.run())
+/// A connection that a stream can take over.
+async fn line<E>(socket: TcpStream) -> Result<(Line, Protocol, Option<SocketAddr>), E> {
+    // A peer that has gone already is found out when it is read from.
+    let (_, peer) = (socket.set_nodelay(true), socket.peer_addr().ok());
+    Ok((Line::new(socket), Protocol::Http1, peer))
 }
 
 /// One path with its methods; any other method is told which there are.

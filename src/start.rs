@@ -41,7 +41,7 @@ const DATABASE_RETRY: Duration = Duration::from_millis(500);
 pub struct Running {
     /// The application, for whoever runs it.
     pub app: Arc<App>,
-    servers: [ServerHandle; 2],
+    server: ServerHandle,
     work: Vec<JoinHandle<()>>,
 }
 
@@ -59,9 +59,8 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>, demo: Option<Demo>) ->
     let (app, background) = application(config, clock, demo).await?;
     let bound = Bound { public: address(&public)?, control: address(&control)? };
     app.bound.set(bound).expect("an application is started once");
-    let (serving, controlling) =
-        server::serve(Arc::clone(&app), public, https, control).map_err(|error| format!("cannot serve: {error}"))?;
-    let servers = [serving.handle(), controlling.handle()];
+    let serving = server::serve(&app, public, https, control).map_err(|error| format!("cannot serve: {error}"))?;
+    let server = serving.handle();
     let mut work = vec![
         tokio::task::spawn_local(session::sweep::run(Arc::clone(&app))),
         tokio::task::spawn_local(admin::floor::service::run(Arc::clone(&app))),
@@ -81,15 +80,13 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>, demo: Option<Demo>) ->
     if let Some(certificate) = certificate {
         work.push(tokio::task::spawn_local(tls::watch(certificate)));
     }
-    for server in [serving, controlling] {
-        work.push(tokio::task::spawn_local(async move {
-            if let Err(error) = server.await {
-                tracing::error!(%error, "a listener failed");
-            }
-        }));
-    }
+    work.push(tokio::task::spawn_local(async move {
+        if let Err(error) = serving.await {
+            tracing::error!(%error, "a listener failed");
+        }
+    }));
     tracing::info!(public = %bound.public, https = app.config.tls().is_some(), control = %bound.control, database = if app.db.is_postgres() { "postgresql" } else { "sqlite" }, "serving");
-    Ok(Running { app, servers, work })
+    Ok(Running { app, server, work })
 }
 
 impl Running {
@@ -123,9 +120,7 @@ impl Running {
         // Who does not read does not hear a goodbye either, and is not waited for.
         let _deaf = tokio::time::timeout_at(began + window.mul_f64(0.85), self.app.streams.emptied()).await;
         // Graceful: requests under way are answered, as long as the window lasts.
-        let [public, control] = &self.servers;
-        let stopped = futures_util::future::join(public.stop(true), control.stop(true));
-        if tokio::time::timeout_at(began + window.max(Duration::from_secs(1)), stopped).await.is_err() {
+        if tokio::time::timeout_at(began + window.max(Duration::from_secs(1)), self.server.stop(true)).await.is_err() {
             tracing::warn!("some requests were still open at the end of the drain window");
         }
         // What was written last is told before the others hear that nothing more will come.
@@ -135,9 +130,7 @@ impl Running {
 
     /// Stops at once, as a crash would but for the process: for tests.
     pub async fn kill(self) {
-        for server in &self.servers {
-            server.stop(false).await;
-        }
+        self.server.stop(false).await;
         give_up(self.work).await;
     }
 }

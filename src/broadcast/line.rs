@@ -11,6 +11,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
+use actix_web::dev::Extensions;
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -41,9 +42,9 @@ impl Line {
         Self(Rc::new(Shared { socket: RefCell::new(Some(socket)), taker: Cell::default() }))
     }
 
-    /// For the connection's requests.
-    pub fn takeover(&self) -> Takeover {
-        Takeover(Rc::clone(&self.0))
+    /// Leaves the connection's requests a way to take it over.
+    pub fn introduce(&self, connection: &mut Extensions) {
+        connection.insert(Takeover(Rc::clone(&self.0)));
     }
 
     /// Asks the socket, if it is still here; else the answer is `gone`.

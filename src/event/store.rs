@@ -134,7 +134,9 @@ where
     if db.is_postgres() {
         db.write(async move |txn: &Txn<'_>| Ok(append_together(txn, drafts(), now).await?)).await
     } else {
-        Ok(db.write_directly(move |txn| drafts().into_iter().map(|draft| append_directly(txn, draft, now)).collect()).await?)
+        Ok(db
+            .write_directly(move |txn| drafts().into_iter().map(|draft| append_directly(txn, draft, now)).collect())
+            .await?)
     }
 }
 
