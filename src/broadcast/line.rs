@@ -26,10 +26,13 @@ const READS: usize = 8;
 /// whose client has gone.
 pub struct Line(Rc<Shared>);
 
+/// Who is given the socket.
+type Taker = Box<dyn FnOnce(TcpStream)>;
+
 #[derive(Default)]
 struct Shared {
     socket: RefCell<Option<TcpStream>>,
-    taker: Cell<Option<Box<dyn FnOnce(TcpStream)>>>,
+    taker: Cell<Option<Taker>>,
 }
 
 /// What a request has of its connection.

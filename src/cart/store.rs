@@ -321,7 +321,7 @@ pub async fn bump_if_current(
           (SELECT settings FROM stores t WHERE t.id = carts.store_id) AS settings, \
           EXISTS (SELECT 1 FROM webhooks w WHERE w.removed_at IS NULL AND (w.store_id IS NULL OR w.store_id = carts.store_id)) AS hooked";
     let values = [num.0.into(), i64::from(epoch_low).into(), now.0.into()];
-    let Some(row) = db::row(conn, &text, values).await? else { return Ok(None) };
+    let Some(row) = db::row(conn, text, values).await? else { return Ok(None) };
     Ok(Some(Bumped {
         cart: Row::from_query_result(&row, "")?.try_into()?,
         settings: Settings::parse(&row.try_get::<String>("", "settings")?),
