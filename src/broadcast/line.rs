@@ -6,7 +6,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, Write};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -151,8 +151,11 @@ impl<S: Source> Relay<S> {
 
     /// Sends a chunk without copying it; only what the socket does not take is kept.
     fn send(&mut self, bytes: &Bytes) -> io::Result<()> {
-        let head = format!("{:x}\r\n", bytes.len());
-        let parts: [&[u8]; 3] = [head.as_bytes(), bytes, b"\r\n"];
+        // A length of 64 bits has 16 digits.
+        let mut head = io::Cursor::new([0; 18]);
+        write!(head, "{:x}\r\n", bytes.len())?;
+        let (head, len) = (head.get_ref(), usize::try_from(head.position()).unwrap_or_default());
+        let parts: [&[u8]; 3] = [&head[..len], bytes, b"\r\n"];
         let mut sent = match self.socket.try_write_vectored(&parts.map(IoSlice::new)) {
             Ok(sent) => sent,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
@@ -198,5 +201,97 @@ impl<S: Source> Future for Relay<S> {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::future::poll_fn;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+
+    /// Gives what it has, then ends.
+    struct Script(VecDeque<Bytes>);
+
+    impl Source for Script {
+        fn poll_bytes(&mut self, _: &mut Context<'_>) -> Poll<Option<Bytes>> {
+            Poll::Ready(self.0.pop_front())
+        }
+    }
+
+    /// Gives what is put into the channel.
+    struct Live(mpsc::UnboundedReceiver<Bytes>);
+
+    impl Source for Live {
+        fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+            self.0.poll_recv(cx)
+        }
+    }
+
+    #[actix_web::test]
+    async fn whatever_the_socket_takes_at_a_time_the_body_arrives_whole() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        // From one byte to more than any socket's buffer, and an empty one, which must not end it.
+        let pieces: VecDeque<Bytes> = [1, 2_000_000, 0, 15, 16, 300_000, 4096]
+            .iter()
+            .zip(b'a'..)
+            .map(|(len, byte)| vec![byte; *len].into())
+            .collect();
+        let whole = pieces.iter().fold(Vec::new(), |whole, piece| [whole, piece.to_vec()].concat());
+        let server = async {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            socket.write_all(HEAD).await.unwrap();
+            Relay::new(socket, Script(pieces)).await;
+        };
+        let (got, ()) = tokio::join!(async { reqwest::get(url).await.unwrap().bytes().await.unwrap() }, server);
+        assert!(got == whole, "{} bytes of {}", got.len(), whole.len());
+    }
+
+    #[actix_web::test]
+    async fn a_client_may_talk_and_the_stream_is_over_when_it_leaves() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (socket, _) = listener.accept().await.unwrap();
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let relay = tokio::task::spawn_local(Relay::new(socket, Live(receiver)));
+        client.write_all(&[b'x'; 300_000]).await.unwrap();
+        sender.send(Bytes::from_static(b"still here")).unwrap();
+        let mut got = [0; 15];
+        client.read_exact(&mut got).await.unwrap();
+        assert_eq!(&got, b"a\r\nstill here\r\n");
+        drop(client);
+        relay.await.unwrap();
+        assert!(sender.is_closed());
+    }
+
+    #[actix_web::test]
+    async fn the_socket_is_given_once_all_is_sent_and_the_framework_sees_a_client_that_has_gone() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let mut line = Line::new(listener.accept().await.unwrap().0);
+        let mut connection = Extensions::new();
+        line.introduce(&mut connection);
+        let (sender, mut given) = mpsc::unbounded_channel();
+        connection.get::<Takeover>().unwrap().clone().give_to(move |socket| sender.send(socket).unwrap());
+        line.write_all(b"head").await.unwrap();
+        assert!(given.try_recv().is_err(), "not before the framework has sent all it has");
+        poll_fn(|cx| Pin::new(&mut line).poll_flush(cx)).await.unwrap();
+        let mut socket = given.try_recv().unwrap();
+        assert_eq!(line.read(&mut [0; 8]).await.unwrap(), 0);
+        assert_eq!(line.write(b"more").await.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+        line.shutdown().await.unwrap();
+        drop((line, connection));
+        socket.write_all(b", body").await.unwrap();
+        let mut got = [0; 10];
+        client.read_exact(&mut got).await.unwrap();
+        assert_eq!(&got, b"head, body");
     }
 }

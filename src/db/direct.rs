@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use std::path::Path;
 use std::time::Duration;
 
-use rusqlite::{CachedStatement, Connection, TransactionBehavior};
+use rusqlite::{CachedStatement, Connection};
 use sea_orm::{DbErr, RuntimeErr};
 
 use super::sql::count;
@@ -43,15 +43,24 @@ impl Direct {
         &mut self,
         work: impl FnOnce(&DirectTxn<'_>) -> rusqlite::Result<T>,
     ) -> Result<(T, Vec<Event>), DbErr> {
-        let written = || {
-            let group = self.0.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let txn = DirectTxn { inner: &group, outbox: RefCell::default() };
-            let result = work(&txn)?;
-            let events = txn.outbox.into_inner();
-            group.commit()?;
-            Ok((result, events))
-        };
-        written().map_err(failed)
+        let written = self.try_write(work);
+        if written.is_err() && !self.0.is_autocommit() {
+            // Where SQLite cannot even undo it, the next BEGIN says so.
+            let _undone = self.0.execute_batch("ROLLBACK");
+        }
+        written.map_err(failed)
+    }
+
+    fn try_write<T>(
+        &self,
+        work: impl FnOnce(&DirectTxn<'_>) -> rusqlite::Result<T>,
+    ) -> rusqlite::Result<(T, Vec<Event>)> {
+        self.0.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        let txn = DirectTxn { inner: &self.0, outbox: RefCell::default() };
+        let result = work(&txn)?;
+        let events = txn.outbox.into_inner();
+        self.0.prepare_cached("COMMIT")?.execute([])?;
+        Ok((result, events))
     }
 }
 

@@ -417,3 +417,59 @@ impl Row {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use cartlink_migrations::{Migrator, MigratorTrait};
+    use sea_orm::Database;
+
+    use super::*;
+    use crate::event::Audience;
+
+    #[actix_web::test]
+    async fn a_log_of_an_earlier_release_goes_on_where_it_ended() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}", folder.path().join("cartlink.db").display());
+        let earlier = Database::connect(format!("{url}?mode=rwc")).await.unwrap();
+        Migrator::up(&earlier, Some(3)).await.unwrap();
+        let heads =
+            "INSERT INTO channel_heads VALUES ('emit/kept', 'earlier', 2, 0), ('emit/dropped', 'earlier', 5, 5)";
+        earlier.execute_unprepared(heads).await.unwrap();
+        let events = "INSERT INTO events VALUES ('emit/kept', 1, NULL, '*', 'message', 'one', 7), \
+            ('emit/kept', 2, NULL, 'user:u', 'message', 'two', 8)";
+        earlier.execute_unprepared(events).await.unwrap();
+        earlier.close().await.unwrap();
+
+        let location = db::Location { url, connections: 1, statement_timeout: Duration::ZERO };
+        let db = Db::open(&location, Arc::new(drop)).await.unwrap();
+        db.migrate().await.unwrap();
+        let channel = |name: &str| Channel::Emitted(name.into());
+        let draft = |name: &str| Draft {
+            channel: channel(name),
+            session: None,
+            audience: Audience::All,
+            kind: Kind::Own("message".into()),
+            data: "new".into(),
+            joined: Joined::default(),
+        };
+        let drafts: Vec<Draft> = ["kept", "dropped", "unborn", "kept"].map(draft).into();
+        let written: Result<Vec<EventId>, DbErr> = append_all(&db, move || drafts.clone(), Timestamp(9)).await;
+        let ids: Vec<String> = written.unwrap().iter().map(EventId::to_string).collect();
+        assert_eq!([&ids[0], &ids[1], &ids[3]], ["earlier.3", "earlier.6", "earlier.4"]);
+        assert!(ids[2].ends_with(".1") && !ids[2].starts_with("earlier"), "{}", ids[2]);
+
+        let kept = head(db.read(), &channel("kept")).await.unwrap().unwrap();
+        assert_eq!((kept.id().to_string(), kept.dropped), ("earlier.4".to_owned(), 0));
+        let read = since(db.read(), &channel("kept"), 0, 9, |_| None).await.unwrap();
+        let read: Vec<_> = read.iter().map(|Read { event, .. }| (event.seq, &*event.data, event.at.0)).collect();
+        assert_eq!(read, [(1, "one", 7), (2, "two", 8), (3, "new", 9), (4, "new", 9)]);
+
+        let dropped = channel("dropped");
+        db.write(async move |txn: &Txn<'_>| drop_upto(&**txn, &dropped, 6).await).await.unwrap();
+        let dropped = head(db.read(), &channel("dropped")).await.unwrap().unwrap();
+        assert_eq!((dropped.seq, dropped.dropped), (6, 6), "a log that holds nothing knows its end");
+    }
+}

@@ -338,3 +338,26 @@ async fn where_credentials_are_asked_for_a_service_needs_the_scope() {
     assert_eq!(Answer::of(till.post("/emit/", &form).bearer_auth(&admin.token)).await.refusal().0, 403);
     assert_eq!(Answer::of(world.http.get(format!("http://{}/metrics", world.control))).await.refusal().0, 401);
 }
+
+both! {
+    async fn a_client_of_http_1_0_is_told_too_until_its_connection_ends(world: World) {
+        use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+        let till = Till(&world);
+        let token = till.token("42", "7").await;
+        let address = world.url("").replace("http://", "");
+        let mut socket = tokio::net::TcpStream::connect(address.trim_end_matches('/')).await.unwrap();
+        let request = format!("GET /events/ HTTP/1.0\r\nAuthorization: Bearer {token}\r\n\r\n");
+        socket.write_all(request.as_bytes()).await.unwrap();
+        let mut lines = BufReader::new(socket).lines();
+        let mut next = async || lines.next_line().await.unwrap().unwrap();
+        let mut head = vec![next().await];
+        while head.last().unwrap() != "" {
+            head.push(next().await.to_lowercase());
+        }
+        assert!(head[0].ends_with(" 200 OK"), "{head:?}");
+        assert!(!head.iter().any(|line| line.starts_with("transfer-encoding")), "{head:?}");
+        while next().await != ": connected" {}
+        till.emit("42", "7", "data: mine\n\n").await.ok_text();
+        while next().await != "data: mine" {}
+    }
+}
