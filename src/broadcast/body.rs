@@ -122,19 +122,22 @@ impl<V: View> EventStream<V> {
 
     /// The answer to `request` that this is the body of. Where the connection is plain, the stream takes it over.
     pub fn respond(self, request: &HttpRequest) -> HttpResponse {
-        let takeover = request.conn_data::<Takeover>().filter(|_| request.version() == Version::HTTP_11).cloned();
+        let chunked = request.version() == Version::HTTP_11;
+        let takeover = request.conn_data::<Takeover>().filter(|_| chunked).cloned();
         let mut answer = HttpResponse::Ok();
-        if takeover.is_some() {
-            // After it there is nobody who could read another request.
+        if takeover.is_some() || !chunked {
+            // After it there is nobody who could read another request; in HTTP/1.0 that is how it ends.
             answer.force_close();
         }
-        answer
+        let mut answer = answer
             .insert_header((header::CONTENT_TYPE, "text/event-stream"))
             .insert_header((header::CACHE_CONTROL, "no-store, no-transform"))
             .insert_header(("X-Accel-Buffering", "no"))
             // Says to our own compression, too, that these bytes are to go out as they are.
             .insert_header((header::CONTENT_ENCODING, "identity"))
-            .body(Body { stream: Some(self), takeover })
+            .body(Body { stream: Some(self), takeover });
+        answer.head_mut().no_chunking(!chunked);
+        answer
     }
 
     /// What the stream's end, by whatever cause, makes it say; `None` while it goes on.

@@ -248,6 +248,10 @@ mod tests {
         let whole = pieces.iter().fold(Vec::new(), |whole, piece| [whole, piece.to_vec()].concat());
         let server = async {
             let (mut socket, _) = listener.accept().await.unwrap();
+            let mut request = BytesMut::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                socket.read_buf(&mut request).await.unwrap();
+            }
             socket.write_all(HEAD).await.unwrap();
             Relay::new(socket, Script(pieces)).await;
         };
