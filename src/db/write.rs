@@ -36,7 +36,7 @@ const GROUP: usize = 64;
 
 /// From the beginning of one group to that of the next, at least: where writes come thick and fast, more of them share
 /// a COMMIT, which costs more than all else. A write that comes alone does not wait.
-const PACE: Duration = Duration::from_micros(900);
+const PACE: Duration = Duration::from_millis(1);
 
 #[derive(Clone)]
 pub(super) enum Writer {

@@ -35,10 +35,10 @@ impl Head {
 }
 
 impl Event {
-    /// A draft on its way into the log; its place is not known yet.
-    fn of(draft: Draft, now: Timestamp) -> Self {
+    /// What becomes of a draft at this place.
+    fn of(draft: Draft, EventId { epoch, seq }: EventId, now: Timestamp) -> Self {
         let Draft { channel, session, audience, kind, data, joined } = draft;
-        Self { epoch: Epoch::random(), seq: 0, channel, session, audience, kind, data, at: now, joined }
+        Self { epoch, seq, channel, session, audience, kind, data, at: now, joined }
     }
 }
 
@@ -47,32 +47,31 @@ impl Event {
 /// On PostgreSQL the next seq is taken under the head row's lock, on SQLite by the one who writes, inside the business
 /// transaction: seq is gap-free and in commit order per channel.
 pub async fn append(txn: &Txn<'_>, draft: Draft, now: Timestamp) -> Result<Event, DbErr> {
-    let mut event = Event::of(draft, now);
-    let channel = event.channel.to_string();
-    let [name, _, rest @ ..] = row_of(&channel, &event);
-    let head = if db::is_postgres(&**txn) {
+    let name = Value::from(draft.channel.to_string());
+    let row = row_of(&draft, now);
+    let place = if db::is_postgres(&**txn) {
         let text = format!(
             "WITH h AS ({ADVANCE}), e AS ({INSERT} SELECT $1, h.seq, $3, $4, $5, $6, $7 FROM h) SELECT epoch, seq FROM h"
         );
-        let values = [name, event.epoch.0.as_ref().into()].into_iter().chain(rest);
-        db::row(&**txn, &text, values).await?
+        let head = [name, Epoch::random().0.as_ref().into()];
+        db::row(&**txn, &text, head.into_iter().chain(row)).await?
     } else {
         let text = format!(
             "{INSERT} SELECT h.channel, {LAST} + 1, $2, $3, $4, $5, $6 FROM channel_heads h WHERE h.channel = $1 \
              RETURNING seq, (SELECT h.epoch FROM channel_heads h WHERE h.channel = events.channel) AS epoch"
         );
-        let values = || [name.clone()].into_iter().chain(rest.clone());
+        let values = || [name.clone()].into_iter().chain(row.clone());
         match db::row(&**txn, &text, values()).await? {
             None => {
-                create_channel(&**txn, &event.channel).await?;
+                create_channel(&**txn, &draft.channel).await?;
                 db::row(&**txn, &text, values()).await?
             }
-            head => head,
+            place => place,
         }
     };
-    let head = head.ok_or_else(|| DbErr::RecordNotFound("an insert returns its row".into()))?;
-    event.epoch = Epoch(head.try_get::<String>("", "epoch")?.into());
-    event.seq = head.try_get("", "seq")?;
+    let place = place.ok_or_else(|| DbErr::RecordNotFound("an insert returns its row".into()))?;
+    let epoch = Epoch(place.try_get::<String>("", "epoch")?.into());
+    let event = Event::of(draft, EventId { epoch, seq: place.try_get("", "seq")? }, now);
     txn.tell_after_commit(event.clone());
     Ok(event)
 }
@@ -91,7 +90,7 @@ pub fn head_columns(conn: &impl ConnectionTrait) -> String {
     format!("h.epoch, {seq} AS seq, h.dropped")
 }
 
-/// Adds events; [`row_of`] has their columns' order.
+/// Adds events; [`row_of`] has their columns' order behind the place.
 const INSERT: &str = "INSERT INTO events (channel, seq, session_id, audience, kind, data, created_at)";
 
 /// Something that happened to a session, as its timeline tells it.
@@ -142,33 +141,32 @@ where
 
 /// As [`append`], on SQLite and without a trip.
 fn append_directly(txn: &DirectTxn<'_>, draft: Draft, now: Timestamp) -> rusqlite::Result<EventId> {
-    let mut event = Event::of(draft, now);
-    let channel = event.channel.to_string();
+    let name = draft.channel.to_string();
     let head: Option<(String, i64)> = txn
         .prepared(&format!("SELECT h.epoch, {LAST} FROM channel_heads h WHERE h.channel = ?1"))?
-        .query_row([&channel], |row| Ok((row.get(0)?, row.get(1)?)))
+        .query_row([&name], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
-    if let Some((epoch, last)) = head {
-        (event.epoch, event.seq) = (Epoch(epoch.into()), last + 1);
+    let place = if let Some((epoch, last)) = head {
+        EventId { epoch: Epoch(epoch.into()), seq: last + 1 }
     } else {
-        event.seq = 1;
+        let epoch = Epoch::random();
         txn.prepared("INSERT INTO channel_heads (channel, epoch, dropped) VALUES (?1, ?2, 0)")?
-            .execute((&channel, event.epoch.0.as_ref()))?;
-    }
-    let (session, audience) = (event.session.map(|id| id.0), event.audience.to_string());
-    let data: &str = &event.data;
+            .execute((&name, epoch.0.as_ref()))?;
+        EventId { epoch, seq: 1 }
+    };
+    let (session, audience) = (draft.session.map(|id| id.0), draft.audience.to_string());
+    let data: &str = &draft.data;
     txn.prepared(&format!("{INSERT} VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"))?.execute((
-        &channel,
-        event.seq,
+        name,
+        place.seq,
         session,
         audience,
-        event.kind.as_str(),
+        draft.kind.as_str(),
         data,
-        event.at.0,
+        now.0,
     ))?;
-    let id = event.id();
-    txn.tell_after_commit(event);
-    Ok(id)
+    txn.tell_after_commit(Event::of(draft, place.clone(), now));
+    Ok(place)
 }
 
 /// As [`append`] for each of `drafts`, on PostgreSQL and with two statements for all of them.
@@ -185,7 +183,7 @@ async fn append_together(txn: &Txn<'_>, drafts: Vec<Draft>, now: Timestamp) -> R
         let (epoch, seq) =
             places.get_mut(name).ok_or_else(|| DbErr::RecordNotFound("an upsert returns its rows".into()))?;
         *seq += 1;
-        events.push(Event { epoch: epoch.clone(), seq: *seq, ..Event::of(draft, now) });
+        events.push(Event::of(draft, EventId { epoch: epoch.clone(), seq: *seq }, now));
     }
     insert_all(txn, &names, &events).await?;
     let ids = events.iter().map(Event::id).collect();
@@ -228,16 +226,14 @@ async fn insert_all(txn: &Txn<'_>, names: &[String], events: &[Event]) -> Result
     db::execute(&**txn, &text, [json!(rows).to_string().into()]).await.map(drop)
 }
 
-/// An event's row, as its columns are named in [`INSERT`].
-fn row_of(channel: &str, event: &Event) -> [Value; 7] {
+/// A draft's row, as its columns are named in [`INSERT`], but for its place.
+fn row_of(draft: &Draft, now: Timestamp) -> [Value; 5] {
     [
-        channel.into(),
-        event.seq.into(),
-        event.session.map(|id| id.0).into(),
-        event.audience.to_string().into(),
-        event.kind.as_str().into(),
-        event.data.as_ref().into(),
-        event.at.0.into(),
+        draft.session.map(|id| id.0).into(),
+        draft.audience.to_string().into(),
+        draft.kind.as_str().into(),
+        draft.data.as_ref().into(),
+        now.0.into(),
     ]
 }
 
