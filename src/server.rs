@@ -158,14 +158,14 @@ pub fn serve(
     let stopping = server.graceful_shutdown_signal();
     let strict = https.is_some() && app.config.public_url.as_ref().is_some_and(PublicUrl::is_for_good);
     macro_rules! http {
-        ($routes:expr, $strict:expr $(, $option:ident($($value:expr),*))*) => {{
+        ($routes:expr, $strict:expr, [$($pages:expr)?] $(, $option:ident($value:expr))*) => {{
             let (app, stopping) = (Arc::clone(app), stopping.clone());
             move || {
                 let stopping = stopping.clone();
                 let routed = Actix::new()
                     .app_data(Data::from(Arc::clone(&app)))
                     .configure(readers)
-                    .wrap(cors(&app.config.cors_origins))
+                    $(.wrap($pages(&app.config.cors_origins)))?
                     .wrap(on_every_answer($strict))
                     .wrap(CatchPanic::default())
                     .wrap(from_fn(problems))
@@ -185,7 +185,7 @@ pub fn serve(
                     .client_request_timeout(HEADERS)
                     .client_disconnect_timeout(GOODBYE)
                     .h1_allow_half_closed(false)
-                    $(.$option($($value),*))*
+                    $(.$option($value))*
                     .finish(map_config(routed, |()| AppConfig::default()))
             }
         }};
@@ -194,18 +194,18 @@ pub fn serve(
         Some(certified) => {
             // Handshakes that somebody leaves unfinished must not keep others out: the default is 256 at once.
             max_concurrent_tls_connect(CONNECTIONS);
-            let http = http!(public, strict);
+            let http = http!(public, strict, [cors]);
             server.listen("public", public_listener, move || {
                 let patience = TlsAcceptorConfig::default().handshake_timeout(HEADERS);
                 http().rustls_0_23_with_config(certified.clone(), patience)
             })?
         }
         None => {
-            let http = http!(public, strict, on_connect_ext(Line::introduce));
+            let http = http!(public, strict, [cors], on_connect_ext(Line::introduce));
             server.listen("public", public_listener, move || fn_service(line).and_then(http()))?
         }
     };
-    let http = http!(controlling, false);
+    let http = http!(controlling, false, []);
     Ok(server.listen("control", control_listener, move || http().tcp())?.run())
 }
 

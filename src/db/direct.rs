@@ -11,6 +11,7 @@ use std::time::Duration;
 use rusqlite::{CachedStatement, Connection};
 use sea_orm::{DbErr, RuntimeErr};
 
+use super::open::CHECKPOINT;
 use super::sql::count;
 use crate::event::Event;
 
@@ -33,6 +34,7 @@ impl Direct {
             connection.pragma_update(None, "foreign_keys", true)?;
             connection.pragma_update(None, "temp_store", "memory")?;
             connection.pragma_update(None, "cache_size", -32_000)?;
+            connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT)?;
             Ok(connection)
         };
         opened().map(Self).map_err(failed)

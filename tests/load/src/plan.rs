@@ -25,7 +25,7 @@ const HABITS: Habits = Habits { sessions: 2.0, transactions: 6.0, events: 5.0, s
 #[derive(Args, Debug, Clone)]
 pub struct Prices {
     /// KB per open stream (P1), the kernel's socket buffers included.
-    #[arg(long, default_value_t = 16.0)]
+    #[arg(long, default_value_t = 8.0)]
     stream_kb: f64,
     /// CPU ms of a node per scan (P7); other transactions are no dearer.
     #[arg(long, default_value_t = 0.4)]
