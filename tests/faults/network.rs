@@ -1,5 +1,5 @@
 //! A network that drops packets. It is a network namespace of the test's own, where packets to the clients' address can be
-//! sent into a black hole and let through again.
+//! sent into a black hole and let through again, or are lost at random.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -45,6 +45,45 @@ async fn packets_dropped_for_seconds_at_a_time_cost_nobody_an_event() {
         drop_packets(false);
     }
     load.rest_and_check().await;
+    assert_eq!(load.statuses(), Vec::<u16>::new(), "publishers were never disturbed");
+}
+
+/// One in twenty, both ways: what TCP repairs by sending again, out of order and late, and a reader that waits for it.
+const LOSSY: &str = "table ip lossy {
+    chain lossy {
+        type filter hook input priority 0
+        ip saddr 127.0.0.9 numgen random mod 20 0 counter drop
+        ip daddr 127.0.0.9 numgen random mod 20 0 counter drop
+    }
+}";
+
+/// How many packets those rules have dropped.
+fn lost() -> u64 {
+    let rules = Command::new("nft").args(["list", "table", "ip", "lossy"]).output().unwrap();
+    let rules = String::from_utf8(rules.stdout).unwrap();
+    rules.split("counter packets ").skip(1).map(|rest| rest.split(' ').next().unwrap().parse::<u64>().unwrap()).sum()
+}
+
+#[tokio::test]
+async fn packets_lost_at_random_cost_nobody_an_event() {
+    if !within_namespaces("network::packets_lost_at_random_cost_nobody_an_event") {
+        return;
+    }
+    const EVENTS: u64 = 2_000;
+    let mut program = Program::start(&[]).await;
+    let plain = program.http.clone();
+    program.http =
+        reqwest::Client::builder().local_address(CLIENTS.parse::<std::net::IpAddr>().unwrap()).build().unwrap();
+    let mut load = Load::gather(&program, &program.public(""), 4, 10).await;
+    program.http = plain;
+    assert!(Command::new("nft").arg(LOSSY).status().unwrap().success());
+    load.publish(&program, Duration::from_millis(2));
+    load.until_promised(EVENTS).await;
+    let lost = lost();
+    run(&mut Command::new("nft"), "delete table ip lossy");
+    load.rest_and_check().await;
+    println!("{lost} packets were lost");
+    assert!(lost > EVENTS / 10, "only {lost} packets were lost");
     assert_eq!(load.statuses(), Vec::<u16>::new(), "publishers were never disturbed");
 }
 
