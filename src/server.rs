@@ -141,9 +141,9 @@ pub fn listed() -> Vec<(String, Vec<Method>)> {
     all
 }
 
-/// Both listeners on the same workers, ready to run: what one back end emits is told to those who listen without leaving
-/// its thread. As `HttpServer` does it, but for that, and on lines that a stream can take over. A plain function: an
-/// async one would not be `Send`.
+/// Both listeners on the same workers, ready to run: an emission's answer and what it tells wake one thread, not two. As
+/// `HttpServer` does it, but for that, and on lines that a stream can take over. A plain function: an async one would
+/// not be `Send`.
 pub fn serve(
     app: &Arc<App>,
     public_listener: TcpListener,

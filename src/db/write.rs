@@ -119,7 +119,7 @@ pub(super) enum Job {
     /// One among others in a transaction.
     Shared(Shared),
     /// One that is a transaction by itself, and answers by itself.
-    Direct(Box<dyn FnOnce(&mut Direct) + Send>),
+    Direct(Box<dyn FnOnce(&mut Direct, &Told) + Send>),
 }
 
 /// A write that shares its transaction. What it returns waits for the COMMIT.
@@ -168,22 +168,20 @@ impl Db {
             return Err(DbErr::BackendNotSupported { db: "PostgreSQL", ctx: "writing directly" });
         };
         let (answer, answered) = oneshot::channel();
-        let job = Job::Direct(Box::new(move |direct| {
-            // Whoever asked is there as long as its thread is.
-            let _gone = answer.send(direct.write(work));
+        let job = Job::Direct(Box::new(move |direct, told| {
+            let written = direct.write(work).map(|(result, events)| {
+                // Told from here, and not by whoever asked: what another thread wakes stands behind what a worker has to do
+                // anyway, so that requests do not wait for the followers of a hot channel.
+                if !events.is_empty() {
+                    told(Fate::Committed(events));
+                }
+                result
+            });
+            // Whoever asked may be gone; the write stands all the same.
+            let _gone = answer.send(written);
         }));
         jobs.send(job).map_err(|_| stopped())?;
-        let told = Arc::clone(&self.told);
-        // Told on the thread that asked, for the followers to wake are there, or some of them: one trip less. A task of its
-        // own: a caller that goes away must not part COMMIT from telling.
-        let written = tokio::task::spawn_local(async move {
-            let (result, events) = answered.await.map_err(|_| stopped())??;
-            if !events.is_empty() {
-                told(Fate::Committed(events));
-            }
-            Ok(result)
-        });
-        written.await.map_err(|_| stopped())?
+        answered.await.map_err(|_| stopped())?
     }
 }
 
@@ -260,7 +258,7 @@ async fn write_in_groups(
         }
         begun = Some(Instant::now());
         match first {
-            Job::Direct(job) => job(&mut direct),
+            Job::Direct(job) => job(&mut direct, &told),
             Job::Shared(first) => put_back = write_group(&writer, first, &mut jobs, &told).await,
         }
     }
