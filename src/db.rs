@@ -2,8 +2,9 @@
 //!
 //! [`Db::write`] is a transaction whose events are told only after COMMIT, and always then: what a
 //! caller does after it, or whether the caller still exists, makes no difference. On SQLite one
-//! thread owns the writing connection and commits all that waits as one transaction, each write in
-//! a savepoint of its own; PostgreSQL groups commits by itself. What PostgreSQL undoes, because two
+//! thread does all the writing and commits what waits as one transaction, each write in a savepoint
+//! of its own; what comes in great numbers has a transaction to itself there, without sea-orm's trips
+//! ([`Db::write_directly`]). PostgreSQL groups commits by itself. What PostgreSQL undoes, because two
 //! transactions waited for each other or a connection was lost before COMMIT, is done once more; what
 //! was lost while it committed is not, for it may stand.
 

@@ -1,8 +1,8 @@
 //! Writing emitted events down: whatever waits goes into the log as one transaction.
 //!
 //! The first emission finds nobody waiting and asks for a transaction; those that come before it has
-//! begun ride along. So each is on disk before it is answered, and a burst costs one COMMIT and a
-//! handful of statements.
+//! begun ride along. So each is on disk before it is answered, and a burst costs one COMMIT and one
+//! way to the database.
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 

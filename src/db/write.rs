@@ -119,12 +119,15 @@ pub(super) enum Job {
     /// One among others in a transaction.
     Shared(Shared),
     /// One that is a transaction by itself, and answers by itself.
-    Direct(Box<dyn FnOnce(&mut Direct, &Told) + Send>),
+    Direct(Alone),
 }
 
 /// A write that shares its transaction. What it returns waits for the COMMIT.
 type Shared =
     Box<dyn for<'t> FnOnce(&'t DatabaseTransaction, bool) -> Pin<Box<dyn Future<Output = Settled> + 't>> + Send>;
+
+/// A write that has its transaction, its telling and its answer to itself.
+type Alone = Box<dyn FnOnce(&mut Direct, &Told) + Send>;
 
 /// What a job left behind: whether its part stands, its events, and whom to answer.
 pub(super) struct Settled {

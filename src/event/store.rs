@@ -425,7 +425,7 @@ mod tests {
     use super::*;
     use crate::event::Audience;
 
-    #[actix_web::test]
+    #[tokio::test]
     async fn a_log_of_an_earlier_release_goes_on_where_it_ended() {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite:{}", folder.path().join("cartlink.db").display());

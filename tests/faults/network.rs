@@ -23,17 +23,23 @@ fn drop_packets(on: bool) {
     run(&mut Command::new("ip"), &format!("route {verb} blackhole {CLIENTS}/32 table local"));
 }
 
+/// A server that forty clients follow from the address whose packets are in danger; publishers come from another.
+async fn followed_from_afar() -> (Program, Load) {
+    let mut program = Program::start(&[]).await;
+    let near = program.http.clone();
+    program.http =
+        reqwest::Client::builder().local_address(CLIENTS.parse::<std::net::IpAddr>().unwrap()).build().unwrap();
+    let load = Load::gather(&program, &program.public(""), 4, 10).await;
+    program.http = near;
+    (program, load)
+}
+
 #[tokio::test]
 async fn packets_dropped_for_seconds_at_a_time_cost_nobody_an_event() {
     if !within_namespaces("network::packets_dropped_for_seconds_at_a_time_cost_nobody_an_event") {
         return;
     }
-    let mut program = Program::start(&[]).await;
-    let plain = program.http.clone();
-    program.http =
-        reqwest::Client::builder().local_address(CLIENTS.parse::<std::net::IpAddr>().unwrap()).build().unwrap();
-    let mut load = Load::gather(&program, &program.public(""), 4, 10).await;
-    program.http = plain;
+    let (program, mut load) = followed_from_afar().await;
     load.publish(&program, Duration::from_millis(2));
     for _ in 0..5 {
         let more = load.promised() + 200;
@@ -70,12 +76,7 @@ async fn packets_lost_at_random_cost_nobody_an_event() {
         return;
     }
     const EVENTS: u64 = 2_000;
-    let mut program = Program::start(&[]).await;
-    let plain = program.http.clone();
-    program.http =
-        reqwest::Client::builder().local_address(CLIENTS.parse::<std::net::IpAddr>().unwrap()).build().unwrap();
-    let mut load = Load::gather(&program, &program.public(""), 4, 10).await;
-    program.http = plain;
+    let (program, mut load) = followed_from_afar().await;
     assert!(Command::new("nft").arg(LOSSY).status().unwrap().success());
     load.publish(&program, Duration::from_millis(2));
     load.until_promised(EVENTS).await;
