@@ -88,6 +88,13 @@ struct Ends {
     max_age: Instant,
 }
 
+impl Ends {
+    /// Whether its credential has ended by its age.
+    fn is_expired(&self, now: Timestamp) -> bool {
+        self.expires_at.is_some_and(|at| at <= now)
+    }
+}
+
 impl<V: View> EventStream<V> {
     /// A stream that first sends `opening` and then what `follower` brings, through `view`.
     pub fn new(
@@ -164,7 +171,7 @@ impl<V: View> EventStream<V> {
             None => {}
         }
         let now = self.app.clock.now();
-        if self.ends.expires_at.is_some_and(|at| at <= now) || Instant::now() >= self.ends.max_age {
+        if self.ends.is_expired(now) || Instant::now() >= self.ends.max_age {
             return Some(None);
         }
         None
@@ -271,6 +278,19 @@ impl<V: View> Source for EventStream<V> {
             wake_at = wake_at.min(Instant::now() + at.since(self.app.clock.now()));
         }
         self.alarm.set(wake_at, cx.waker());
+        Poll::Pending
+    }
+
+    /// A reader that stopped must not outlive its credential.
+    fn poll_cut(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let now = self.app.clock.now();
+        if self.place.handle().ending(cx.waker()) == Some(Ending::Revoked) || self.ends.is_expired(now) {
+            self.view.dismissed();
+            return Poll::Ready(());
+        }
+        if let Some(at) = self.ends.expires_at {
+            self.alarm.set(Instant::now() + at.since(now), cx.waker());
+        }
         Poll::Pending
     }
 }

@@ -100,6 +100,9 @@ impl AsyncWrite for Line {
 pub trait Source: Unpin {
     /// The next bytes; `None` once there is nothing more to come.
     fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>>;
+
+    /// Ready once it must not go on, whether the client has taken what was given or not.
+    fn poll_cut(&mut self, cx: &mut Context<'_>) -> Poll<()>;
 }
 
 /// A stream that has its socket for itself: sends what its source gives as chunks, as the head has promised, and is over
@@ -184,8 +187,10 @@ impl<S: Source> Future for Relay<S> {
             return Poll::Ready(());
         }
         loop {
-            if ready!(this.poll_rest(cx)).is_err() || this.over {
-                return Poll::Ready(());
+            match this.poll_rest(cx) {
+                Poll::Ready(Ok(())) if !this.over => {}
+                Poll::Ready(_) => return Poll::Ready(()),
+                Poll::Pending => return this.source.poll_cut(cx),
             }
             match ready!(this.source.poll_bytes(cx)) {
                 // An empty chunk would be the last one.
@@ -224,6 +229,10 @@ mod tests {
         fn poll_bytes(&mut self, _: &mut Context<'_>) -> Poll<Option<Bytes>> {
             Poll::Ready(self.0.pop_front())
         }
+
+        fn poll_cut(&mut self, _: &mut Context<'_>) -> Poll<()> {
+            Poll::Pending
+        }
     }
 
     /// Gives what is put into the channel.
@@ -232,6 +241,10 @@ mod tests {
     impl Source for Live {
         fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
             self.0.poll_recv(cx)
+        }
+
+        fn poll_cut(&mut self, _: &mut Context<'_>) -> Poll<()> {
+            Poll::Pending
         }
     }
 

@@ -7,6 +7,8 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use cartlink::broadcast::streams::Owner;
+
 use crate::helpers::{Answer, Backend, Phone, Screen, Staff, World, both};
 
 /// Waits until this many streams are open; there is no event for it.
@@ -395,6 +397,25 @@ async fn a_reader_that_never_reads_on_is_cut_and_its_place_freed() {
     flood(&world, "c", 200).await;
     // TCP_USER_TIMEOUT is real time: some 25 s.
     until_open(&world, 0).await;
+}
+
+#[tokio::test]
+async fn a_reader_that_stopped_is_cut_as_soon_as_its_credential_ends() {
+    let revoke = |world: &World| world.app.streams.close(&Owner::Subscriber("42".into()));
+    let expire = |world: &World| world.advance(3601);
+    for end in [&revoke as &dyn Fn(&World), &expire] {
+        let world = World::start(Backend::Sqlite).await;
+        let mut stopped = Vec::new();
+        // A machine may be so slow that a reader is given up for its silence alone.
+        while world.app.streams.open() == 0 {
+            stopped.push(socket(&world, "c").await);
+            flood(&world, "c", 300).await;
+        }
+        end(&world);
+        let ended = Instant::now();
+        until_open(&world, 0).await;
+        assert!(ended.elapsed() < Duration::from_secs(15), "only TCP_USER_TIMEOUT ended it");
+    }
 }
 
 #[tokio::test]
