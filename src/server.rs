@@ -5,10 +5,11 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_http::{HttpService, Protocol, TlsAcceptorConfig};
+use actix_http::{HttpService, Protocol};
 use actix_server::Server;
 use actix_service::{IntoServiceFactory, ServiceFactoryExt, fn_service, map_config};
-use actix_tls::accept::max_concurrent_tls_connect;
+use actix_tls::accept::rustls_0_23::{Acceptor, TlsStream};
+use actix_tls::accept::{TlsError, max_concurrent_tls_connect};
 use actix_web::body::MessageBody;
 use actix_web::dev::{AppConfig, ServiceRequest, ServiceResponse};
 use actix_web::error::{QueryPayloadError, UrlencodedError};
@@ -190,30 +191,41 @@ pub fn serve(
             }
         }};
     }
+    let http = http!(public, strict, [cors], on_connect_ext(Line::introduce));
     let server = match https {
         Some(certified) => {
             // Handshakes that somebody leaves unfinished must not keep others out: the default is 256 at once.
             max_concurrent_tls_connect(CONNECTIONS);
-            let http = http!(public, strict, [cors]);
+            let mut acceptor = Acceptor::new(certified);
+            acceptor.set_handshake_timeout(HEADERS);
             server.listen("public", public_listener, move || {
-                let patience = TlsAcceptorConfig::default().handshake_timeout(HEADERS);
-                http().rustls_0_23_with_config(certified.clone(), patience)
+                let shaken = acceptor.clone().map_init_err(drop).map_err(TlsError::into_service_error);
+                shaken.and_then(fn_service(encrypted)).and_then(http().map_err(TlsError::Service))
             })?
         }
-        None => {
-            let http = http!(public, strict, [cors], on_connect_ext(Line::introduce));
-            server.listen("public", public_listener, move || fn_service(line).and_then(http()))?
-        }
+        None => server.listen("public", public_listener, move || fn_service(plain).and_then(http()))?,
     };
     let http = http!(controlling, false, []);
     Ok(server.listen("control", control_listener, move || http().tcp())?.run())
 }
 
-/// A connection that a stream can take over.
-async fn line<E>(socket: TcpStream) -> Result<(Line, Protocol, Option<SocketAddr>), E> {
-    // A peer that has gone already is found out when it is read from.
-    let (_, peer) = (socket.set_nodelay(true), socket.peer_addr().ok());
+/// What the framework wants to know of a connection. A stream can take it over.
+type Accepted = (Line, Protocol, Option<SocketAddr>);
+
+async fn plain<E>(socket: TcpStream) -> Result<Accepted, E> {
+    let peer = prepare(&socket);
     Ok((Line::new(socket), Protocol::Http1, peer))
+}
+
+async fn encrypted<E>(socket: TlsStream<TcpStream>) -> Result<Accepted, E> {
+    let peer = prepare(socket.get_ref().0);
+    Ok((Line::new(socket), Protocol::Http1, peer))
+}
+
+/// A peer that has gone already is found out when it is read from.
+fn prepare(socket: &TcpStream) -> Option<SocketAddr> {
+    let _gone = socket.set_nodelay(true);
+    socket.peer_addr().ok()
 }
 
 /// One path with its methods; any other method is told which there are.

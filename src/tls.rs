@@ -181,12 +181,13 @@ pub async fn watch(certificate: Arc<Certificate>) {
     }
 }
 
-/// How the public listener speaks TLS: 1.2 or 1.3, nothing sent before the handshake is over is taken, and what it
-/// offers beside (HTTP/1.1 alone) is the listener's to say.
+/// How the public listener speaks TLS: 1.2 or 1.3, HTTP/1.1 alone, and nothing sent before the handshake is over is taken.
 pub fn serving(certificate: &Arc<Certificate>) -> Result<ServerConfig, String> {
     let builder = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
     let builder = builder.map_err(|error| format!("cannot speak TLS: {error}"))?;
-    Ok(builder.with_no_client_auth().with_cert_resolver(Arc::<Certificate>::clone(certificate)))
+    let mut config = builder.with_no_client_auth().with_cert_resolver(Arc::<Certificate>::clone(certificate));
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(config)
 }
 
 /// Whether a client that trusts the certificate in this file and no other takes it, at that time, for each of the names.

@@ -127,7 +127,7 @@ impl<V: View> EventStream<V> {
         self
     }
 
-    /// The answer to `request` that this is the body of. Where the connection is plain, the stream takes it over.
+    /// The answer to `request` that this is the body of. In HTTP/1.1 it takes the connection over.
     pub fn respond(self, request: &HttpRequest) -> HttpResponse {
         let chunked = request.version() == Version::HTTP_11;
         let takeover = request.conn_data::<Takeover>().filter(|_| chunked).cloned();

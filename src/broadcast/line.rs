@@ -14,7 +14,6 @@ use std::task::{Context, Poll, ready};
 use actix_web::dev::Extensions;
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 /// The last chunk of a chunked body (RFC 9112 §7.1).
 const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
@@ -22,16 +21,21 @@ const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 /// Reads in a row from a client that has nothing to say: others want to be served too.
 const READS: usize = 8;
 
+/// What bytes go through, plain or encrypted.
+pub trait Socket: AsyncRead + AsyncWrite + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Socket for S {}
+
 /// A connection the framework serves, for as long as no stream takes it over. To the framework it then looks like one
 /// whose client has gone.
 pub struct Line(Rc<Shared>);
 
 /// Who is given the socket.
-type Taker = Box<dyn FnOnce(TcpStream)>;
+type Taker = Box<dyn FnOnce(Box<dyn Socket>)>;
 
 #[derive(Default)]
 struct Shared {
-    socket: RefCell<Option<TcpStream>>,
+    socket: RefCell<Option<Box<dyn Socket>>>,
     taker: Cell<Option<Taker>>,
 }
 
@@ -41,8 +45,8 @@ pub struct Takeover(Rc<Shared>);
 
 impl Line {
     /// Of an accepted socket.
-    pub fn new(socket: TcpStream) -> Self {
-        Self(Rc::new(Shared { socket: RefCell::new(Some(socket)), taker: Cell::default() }))
+    pub fn new(socket: impl Socket + 'static) -> Self {
+        Self(Rc::new(Shared { socket: RefCell::new(Some(Box::new(socket))), taker: Cell::default() }))
     }
 
     /// Leaves the connection's requests a way to take it over.
@@ -54,15 +58,15 @@ impl Line {
     fn ask<T>(
         &self,
         gone: io::Result<T>,
-        ask: impl FnOnce(Pin<&mut TcpStream>) -> Poll<io::Result<T>>,
+        ask: impl FnOnce(Pin<&mut dyn Socket>) -> Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
-        self.0.socket.borrow_mut().as_mut().map_or(Poll::Ready(gone), |socket| ask(Pin::new(socket)))
+        self.0.socket.borrow_mut().as_mut().map_or(Poll::Ready(gone), |socket| ask(Pin::new(&mut **socket)))
     }
 }
 
 impl Takeover {
     /// Has `taker` given the socket as soon as all that was written before has been sent.
-    pub fn give_to(self, taker: impl FnOnce(TcpStream) + 'static) {
+    pub fn give_to(self, taker: impl FnOnce(Box<dyn Socket>) + 'static) {
         self.0.taker.set(Some(Box::new(taker)));
     }
 }
@@ -108,7 +112,7 @@ pub trait Source: Unpin {
 /// A stream that has its socket for itself: sends what its source gives as chunks, as the head has promised, and is over
 /// when the source is, or when the client goes away.
 pub struct Relay<S> {
-    socket: TcpStream,
+    socket: Box<dyn Socket>,
     source: S,
     /// What the socket has not taken yet. The source is not asked for more before it has.
     rest: Bytes,
@@ -117,23 +121,23 @@ pub struct Relay<S> {
 
 impl<S: Source> Relay<S> {
     /// Goes on behind an answer's head.
-    pub fn new(socket: TcpStream, source: S) -> Self {
+    pub fn new(socket: Box<dyn Socket>, source: S) -> Self {
         Self { socket, source, rest: Bytes::new(), over: false }
     }
 
+    fn socket(&mut self) -> Pin<&mut dyn Socket> {
+        Pin::new(&mut *self.socket)
+    }
+
     /// Whether the client has closed its side. What it says is nobody's business any more.
-    fn is_gone(&self, cx: &mut Context<'_>) -> bool {
+    fn is_gone(&mut self, cx: &mut Context<'_>) -> bool {
         for _ in 0..READS {
-            match self.socket.poll_read_ready(cx) {
+            let mut heard = [0; 512];
+            let mut heard = ReadBuf::new(&mut heard);
+            match self.socket().poll_read(cx, &mut heard) {
                 Poll::Pending => return false,
-                Poll::Ready(Err(_)) => return true,
-                Poll::Ready(Ok(())) => {}
-            }
-            match self.socket.try_read(&mut [0; 512]) {
-                Ok(0) => return true,
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(_) => return true,
+                Poll::Ready(Ok(())) if !heard.filled().is_empty() => {}
+                Poll::Ready(_) => return true,
             }
         }
         cx.waker().wake_by_ref();
@@ -142,27 +146,24 @@ impl<S: Source> Relay<S> {
 
     fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.rest.is_empty() {
-            ready!(self.socket.poll_write_ready(cx))?;
-            match self.socket.try_write(&self.rest) {
-                Ok(sent) => self.rest.advance(sent),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Poll::Ready(Err(error)),
+            match ready!(Pin::new(&mut *self.socket).poll_write(cx, &self.rest))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                sent => self.rest.advance(sent),
             }
         }
-        Poll::Ready(Ok(()))
+        self.socket().poll_flush(cx)
     }
 
     /// Sends a chunk without copying it; only what the socket does not take is kept.
-    fn send(&mut self, bytes: &Bytes) -> io::Result<()> {
+    fn send(&mut self, bytes: &Bytes, cx: &mut Context<'_>) -> io::Result<()> {
         // A length of 64 bits has 16 digits.
         let mut head = io::Cursor::new([0; 18]);
         write!(head, "{:x}\r\n", bytes.len())?;
         let (head, len) = (head.get_ref(), usize::try_from(head.position()).unwrap_or_default());
         let parts: [&[u8]; 3] = [&head[..len], bytes, b"\r\n"];
-        let mut sent = match self.socket.try_write_vectored(&parts.map(IoSlice::new)) {
-            Ok(sent) => sent,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
-            Err(error) => return Err(error),
+        let mut sent = match self.socket().poll_write_vectored(cx, &parts.map(IoSlice::new)) {
+            Poll::Ready(sent) => sent?,
+            Poll::Pending => 0,
         };
         let whole: usize = parts.iter().map(|part| part.len()).sum();
         if sent < whole {
@@ -188,15 +189,16 @@ impl<S: Source> Future for Relay<S> {
         }
         loop {
             match this.poll_rest(cx) {
-                Poll::Ready(Ok(())) if !this.over => {}
-                Poll::Ready(_) => return Poll::Ready(()),
+                Poll::Ready(Ok(())) if this.over => return this.socket().poll_shutdown(cx).map(drop),
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(_)) => return Poll::Ready(()),
                 Poll::Pending => return this.source.poll_cut(cx),
             }
             match ready!(this.source.poll_bytes(cx)) {
                 // An empty chunk would be the last one.
                 Some(bytes) if bytes.is_empty() => {}
                 Some(bytes) => {
-                    if this.send(&bytes).is_err() {
+                    if this.send(&bytes, cx).is_err() {
                         return Poll::Ready(());
                     }
                 }
@@ -215,7 +217,7 @@ mod tests {
     use std::future::poll_fn;
 
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
     use tokio::sync::mpsc;
 
     use super::*;
@@ -266,7 +268,7 @@ mod tests {
                 socket.read_buf(&mut request).await.unwrap();
             }
             socket.write_all(HEAD).await.unwrap();
-            Relay::new(socket, Script(pieces)).await;
+            Relay::new(Box::new(socket), Script(pieces)).await;
         };
         let (got, ()) = tokio::join!(async { reqwest::get(url).await.unwrap().bytes().await.unwrap() }, server);
         assert!(got == whole, "{} bytes of {}", got.len(), whole.len());
@@ -278,7 +280,7 @@ mod tests {
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (socket, _) = listener.accept().await.unwrap();
         let (sender, receiver) = mpsc::unbounded_channel();
-        let relay = tokio::task::spawn_local(Relay::new(socket, Live(receiver)));
+        let relay = tokio::task::spawn_local(Relay::new(Box::new(socket), Live(receiver)));
         client.write_all(&[b'x'; 300_000]).await.unwrap();
         sender.send(Bytes::from_static(b"still here")).unwrap();
         let mut got = [0; 15];

@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use tempfile::TempDir;
 
-use crate::helpers::{Lines, Program, curl};
+use crate::helpers::{Lines, Program, curl, signal};
 
 /// A folder with a certificate for `localhost` and its key.
 struct Folder {
@@ -178,6 +178,30 @@ fn an_event_comes_through_tls_when_it_is_told_and_goes_on_while_the_certificate_
     program.log.until("new connections get the new certificate");
     assert!(second.opens(&program) && !first.opens(&program), "new connections see the new one");
     following.hears(&program, "after");
+}
+
+#[tokio::test]
+async fn over_https_a_reader_that_stops_is_caught_up_when_it_reads_on_and_hears_the_goodbye() {
+    // More, of 50 KB each, than all buffers between hold.
+    const EVENTS: usize = 300;
+    let folder = Folder::new();
+    let trusted = folder.replace();
+    let program = folder.serve(&["--drain=1s"]);
+    let mut following = Following::start(&program, &trusted);
+    signal(&following.curl, "STOP");
+    let (http, emit) = (reqwest::Client::new(), format!("http://{}/emit/", program.control));
+    for n in 0..EVENTS {
+        let form = [("userId", "u"), ("channel", "c"), ("payload", &format!("data: {n} {}", "x".repeat(50_000)))];
+        assert_eq!(http.post(&emit).form(&form).send().await.unwrap().status(), 200);
+    }
+    signal(&following.curl, "CONT");
+    for n in 0..EVENTS {
+        let line = following.lines.until("data: ");
+        assert!(line.starts_with(&format!("data: {n} ")), "not {n} but {}", &line[..20]);
+    }
+    program.terminate();
+    following.lines.until("the server is restarting");
+    assert!(following.curl.wait().unwrap().success(), "the body has its end, and so has the encrypted connection");
 }
 
 #[test]

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use cartlink::clock::SystemClock;
 use cartlink::config::Config;
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use tempfile::TempDir;
 
@@ -36,6 +37,9 @@ const STATEMENTS: usize = 20;
 
 /// Per idle stream of the program as it is tested, unoptimised.
 const BYTES: usize = 4 * 1024;
+
+/// Per idle stream over https, beside: keys, the record being read, the record being written.
+const SECRETS: usize = 10 * 1024;
 
 /// The longest anything here waits for.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -87,9 +91,12 @@ fn token(control: SocketAddr, channel: &str) -> String {
 
 /// An open stream; its first bytes have come.
 fn subscribe(public: SocketAddr, token: &str) -> TcpStream {
-    let mut socket = connect(public);
+    subscribe_on(connect(public), token)
+}
+
+fn subscribe_on<S: Read + Write>(mut socket: S, token: &str) -> S {
     write!(socket, "GET /events/ HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n").unwrap();
-    let mut lines = BufReader::new(&socket).lines();
+    let mut lines = BufReader::new(&mut socket).lines();
     assert_eq!(lines.next().unwrap().unwrap(), "HTTP/1.1 200 OK");
     assert!(lines.any(|line| line.unwrap() == ": connected"));
     socket
@@ -161,12 +168,17 @@ struct Program {
 
 impl Program {
     fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    fn start_with(flags: &[String]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let ports = folder.path().join("ports");
         let child = Command::new(env!("CARGO_BIN_EXE_cartlink"))
             .args(["serve", "--bind=127.0.0.1:0", "--bindctl=127.0.0.1:0", "--workers=1", "--log=error"])
             .arg(format!("--data={}", folder.path().display()))
             .arg(format!("--ports-file={}", ports.display()))
+            .args(flags)
             .spawn()
             .unwrap();
         let text = loop {
@@ -221,6 +233,36 @@ fn an_idle_stream_costs_little_memory() {
     let each = (program.memory() - before) / open.len();
     println!("{each} bytes per idle stream");
     assert!(each < BYTES, "{each} bytes per idle stream");
+    drop(warm);
+}
+
+#[test]
+fn an_idle_stream_over_https_costs_what_its_secrets_take_beside() {
+    const STREAMS: usize = 500;
+    rlimit::increase_nofile_limit(u64::MAX).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let (cert, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+    fs::write(&cert, made.cert.pem()).unwrap();
+    fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let files = [format!("--tls-cert={}", cert.display()), format!("--tls-key={}", key.display())];
+    let program = Program::start_with(&files);
+    let mut trusted = RootCertStore::empty();
+    trusted.add(made.cert.der().clone()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let config = Arc::new(config.with_root_certificates(trusted).with_no_client_auth());
+    let open = |channel: &str| {
+        let token = token(program.control, channel);
+        let client = ClientConnection::new(Arc::clone(&config), "localhost".try_into().unwrap()).unwrap();
+        subscribe_on(StreamOwned::new(client, connect(program.public)), &token)
+    };
+    let warm: Vec<_> = (0..20).map(|n| open(&format!("warm{n}"))).collect();
+    let before = program.memory();
+    let streams: Vec<_> = (0..STREAMS).map(|n| open(&format!("c{n}"))).collect();
+    let each = (program.memory() - before) / streams.len();
+    println!("{each} bytes per idle stream over https");
+    assert!(each < BYTES + SECRETS, "{each} bytes per idle stream over https");
     drop(warm);
 }
 

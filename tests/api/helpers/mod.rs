@@ -9,7 +9,7 @@ mod server;
 
 pub use actors::{Answer, Cart, Phone, Service, Staff};
 pub use ports::free_port;
-pub use program::{Lines, Program, curl};
+pub use program::{Lines, Program, curl, signal};
 pub use rows::{every_row, write};
 pub use screen::{Frame, Screen};
 pub use server::{Backend, World};

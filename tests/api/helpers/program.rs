@@ -79,6 +79,11 @@ impl Program {
         assert!(!output.status.success(), "it started");
         String::from_utf8_lossy(&output.stderr).into_owned()
     }
+
+    /// Asks it to stop.
+    pub fn terminate(&self) {
+        signal(&self.child, "TERM");
+    }
 }
 
 impl Drop for Program {
@@ -93,6 +98,10 @@ fn command(word: &str, data: &Path, flags: &[&str]) -> Command {
     command.args([word, "--bind=127.0.0.1:0", "--bindctl=127.0.0.1:0", "--log=cartlink=info", "--log-json"]);
     command.arg(format!("--data={}", data.display())).args(flags).stdin(Stdio::null());
     command
+}
+
+pub fn signal(child: &Child, name: &str) {
+    assert!(Command::new("kill").arg(format!("-{name}")).arg(child.id().to_string()).status().unwrap().success());
 }
 
 /// `curl`: a client nobody here wrote. `-i` shows the head, too.
