@@ -17,7 +17,7 @@ use serde_json::json;
 use super::Entry;
 use super::follow::{Follower, Lost};
 use super::frame;
-use super::line::{Relay, Source, Takeover};
+use super::line::{Framing, Relay, Source, Takeover};
 use super::pulse::Alarm;
 use super::streams::{Ending, Place};
 use crate::app::App;
@@ -127,23 +127,20 @@ impl<V: View> EventStream<V> {
         self
     }
 
-    /// The answer to `request` that this is the body of. In HTTP/1.1 it takes the connection over.
+    /// The answer to `request` that this is the body of. It takes the connection over.
     pub fn respond(self, request: &HttpRequest) -> HttpResponse {
-        let chunked = request.version() == Version::HTTP_11;
-        let takeover = request.conn_data::<Takeover>().filter(|_| chunked).cloned();
-        let mut answer = HttpResponse::Ok();
-        if takeover.is_some() || !chunked {
-            // After it there is nobody who could read another request; in HTTP/1.0 that is how it ends.
-            answer.force_close();
-        }
-        let mut answer = answer
+        let framing = if request.version() == Version::HTTP_11 { Framing::Chunked } else { Framing::UntilClose };
+        let takeover = request.conn_data::<Takeover>().cloned();
+        let mut answer = HttpResponse::Ok()
+            // After it there is nobody who could read another request.
+            .force_close()
             .insert_header((header::CONTENT_TYPE, "text/event-stream"))
             .insert_header((header::CACHE_CONTROL, "no-store, no-transform"))
             .insert_header(("X-Accel-Buffering", "no"))
             // Says to our own compression, too, that these bytes are to go out as they are.
             .insert_header((header::CONTENT_ENCODING, "identity"))
-            .body(Body { stream: Some(self), takeover });
-        answer.head_mut().no_chunking(!chunked);
+            .body(Body { stream: Some(self), takeover, framing });
+        answer.head_mut().no_chunking(framing == Framing::UntilClose);
         answer
     }
 
@@ -295,10 +292,11 @@ impl<V: View> Source for EventStream<V> {
     }
 }
 
-/// A stream as the framework sends it: all of it, or, where it takes its connection over, its opening.
+/// A stream as the framework sends it: its opening. All of it only where no [`Line`](super::line::Line) is below.
 struct Body<V> {
     stream: Option<EventStream<V>>,
     takeover: Option<Takeover>,
+    framing: Framing,
 }
 
 impl<V: View> MessageBody for Body<V> {
@@ -313,7 +311,8 @@ impl<V: View> MessageBody for Body<V> {
         if let Some(stream) = this.stream.take_if(|stream| stream.opening.is_none() && this.takeover.is_some())
             && let Some(takeover) = this.takeover.take()
         {
-            takeover.give_to(|socket| drop(tokio::task::spawn_local(Relay::new(socket, stream))));
+            let framing = this.framing;
+            takeover.give_to(move |socket| drop(tokio::task::spawn_local(Relay::new(socket, framing, stream))));
         }
         match &mut this.stream {
             Some(stream) => stream.poll_bytes(cx).map(|bytes| bytes.map(Ok)),

@@ -109,10 +109,20 @@ pub trait Source: Unpin {
     fn poll_cut(&mut self, cx: &mut Context<'_>) -> Poll<()>;
 }
 
-/// A stream that has its socket for itself: sends what its source gives as chunks, as the head has promised, and is over
-/// when the source is, or when the client goes away.
+/// By what a client knows where a body ends (RFC 9112 §6.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// By the last of its chunks.
+    Chunked,
+    /// By the end of the connection: HTTP/1.0 knows no chunks.
+    UntilClose,
+}
+
+/// A stream that has its socket for itself: sends what its source gives as the head has promised, and is over when the
+/// source is, or when the client goes away.
 pub struct Relay<S> {
     socket: Box<dyn Socket>,
+    framing: Framing,
     source: S,
     /// What the socket has not taken yet. The source is not asked for more before it has.
     rest: Bytes,
@@ -121,8 +131,8 @@ pub struct Relay<S> {
 
 impl<S: Source> Relay<S> {
     /// Goes on behind an answer's head.
-    pub fn new(socket: Box<dyn Socket>, source: S) -> Self {
-        Self { socket, source, rest: Bytes::new(), over: false }
+    pub fn new(socket: Box<dyn Socket>, framing: Framing, source: S) -> Self {
+        Self { socket, framing, source, rest: Bytes::new(), over: false }
     }
 
     fn socket(&mut self) -> Pin<&mut dyn Socket> {
@@ -154,13 +164,16 @@ impl<S: Source> Relay<S> {
         self.socket().poll_flush(cx)
     }
 
-    /// Sends a chunk without copying it; only what the socket does not take is kept.
+    /// Sends a piece without copying it; only what the socket does not take is kept.
     fn send(&mut self, bytes: &Bytes, cx: &mut Context<'_>) -> io::Result<()> {
         // A length of 64 bits has 16 digits.
         let mut head = io::Cursor::new([0; 18]);
         write!(head, "{:x}\r\n", bytes.len())?;
         let (head, len) = (head.get_ref(), usize::try_from(head.position()).unwrap_or_default());
-        let parts: [&[u8]; 3] = [&head[..len], bytes, b"\r\n"];
+        let parts: [&[u8]; 3] = match self.framing {
+            Framing::Chunked => [&head[..len], bytes, b"\r\n"],
+            Framing::UntilClose => [&[], bytes, &[]],
+        };
         let mut sent = match self.socket().poll_write_vectored(cx, &parts.map(IoSlice::new)) {
             Poll::Ready(sent) => sent?,
             Poll::Pending => 0,
@@ -204,7 +217,9 @@ impl<S: Source> Future for Relay<S> {
                 }
                 None => {
                     this.over = true;
-                    this.rest = Bytes::from_static(LAST_CHUNK);
+                    if this.framing == Framing::Chunked {
+                        this.rest = Bytes::from_static(LAST_CHUNK);
+                    }
                 }
             }
         }
@@ -222,7 +237,10 @@ mod tests {
 
     use super::*;
 
-    const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+    const HEADS: [(&str, Framing); 2] = [
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", Framing::Chunked),
+        ("HTTP/1.0 200 OK\r\n\r\n", Framing::UntilClose),
+    ];
 
     /// Gives what it has, then ends.
     struct Script(VecDeque<Bytes>);
@@ -261,17 +279,19 @@ mod tests {
             .map(|(len, byte)| vec![byte; *len].into())
             .collect();
         let whole = pieces.iter().fold(Vec::new(), |whole, piece| [whole, piece.to_vec()].concat());
-        let server = async {
-            let (mut socket, _) = listener.accept().await.unwrap();
-            let mut request = BytesMut::new();
-            while !request.ends_with(b"\r\n\r\n") {
-                socket.read_buf(&mut request).await.unwrap();
-            }
-            socket.write_all(HEAD).await.unwrap();
-            Relay::new(Box::new(socket), Script(pieces)).await;
-        };
-        let (got, ()) = tokio::join!(async { reqwest::get(url).await.unwrap().bytes().await.unwrap() }, server);
-        assert!(got == whole, "{} bytes of {}", got.len(), whole.len());
+        for (head, framing) in HEADS {
+            let server = async {
+                let (mut socket, _) = listener.accept().await.unwrap();
+                let mut request = BytesMut::new();
+                while !request.ends_with(b"\r\n\r\n") {
+                    socket.read_buf(&mut request).await.unwrap();
+                }
+                socket.write_all(head.as_bytes()).await.unwrap();
+                Relay::new(Box::new(socket), framing, Script(pieces.clone())).await;
+            };
+            let (got, ()) = tokio::join!(async { reqwest::get(&url).await.unwrap().bytes().await.unwrap() }, server);
+            assert!(got == whole, "{} bytes of {} in {framing:?}", got.len(), whole.len());
+        }
     }
 
     #[actix_web::test]
@@ -280,7 +300,7 @@ mod tests {
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (socket, _) = listener.accept().await.unwrap();
         let (sender, receiver) = mpsc::unbounded_channel();
-        let relay = tokio::task::spawn_local(Relay::new(Box::new(socket), Live(receiver)));
+        let relay = tokio::task::spawn_local(Relay::new(Box::new(socket), Framing::Chunked, Live(receiver)));
         client.write_all(&[b'x'; 300_000]).await.unwrap();
         sender.send(Bytes::from_static(b"still here")).unwrap();
         let mut got = [0; 15];
