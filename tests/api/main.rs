@@ -15,6 +15,7 @@ mod control;
 mod crash;
 mod decoders;
 mod floor;
+mod forging;
 mod idempotency;
 mod lan;
 mod life;

@@ -2,12 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use cartlink::broadcast::streams::Owner;
 use futures_util::future::join_all;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-
-use cartlink::broadcast::streams::Owner;
 
 use crate::helpers::{Answer, Backend, Phone, Screen, Staff, World, both};
 

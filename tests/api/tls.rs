@@ -6,6 +6,7 @@ use std::io::Read;
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use tempfile::TempDir;
@@ -82,7 +83,12 @@ struct Following {
 
 impl Following {
     fn start(program: &Program, trusted: &Trusted) -> Self {
-        let form = ["-d", "userId=u", "-d", "channel=c", "-d", "exp=600"];
+        Self::start_for(program, trusted, 600)
+    }
+
+    /// With a token that is good for so many seconds.
+    fn start_for(program: &Program, trusted: &Trusted, seconds: u32) -> Self {
+        let form = ["-d", "userId=u", "-d", "channel=c", "-d", &format!("exp={seconds}")];
         let token = curl(&[&form[..], &[&format!("http://{}/token/", program.control)]].concat());
         let token = String::from_utf8(token.stdout).unwrap().trim().lines().last().unwrap().to_owned();
         let mut curl = Command::new("curl")
@@ -122,6 +128,10 @@ async fn https_answers_who_trusts_the_certificate_and_the_control_listener_stays
     let output = curl(&["--http2", "--cacert", trusted.path(), &url(&program, "/livez")]);
     let answer = String::from_utf8(output.stdout).unwrap();
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let offer = ["s_client", "-connect", &program.public, "-alpn", "h2,http/1.1"];
+    let offered = Command::new("openssl").args(offer).stdin(Stdio::null()).output().unwrap();
+    let offered = String::from_utf8_lossy(&offered.stdout).into_owned();
+    assert!(offered.contains("ALPN protocol: http/1.1"), "{offered}");
     assert!(!answer.to_lowercase().contains("strict-transport-security"), "not for a name with a port: {answer}");
 
     let root = reqwest::Certificate::from_pem(&fs::read(trusted.path()).unwrap()).unwrap();
@@ -182,26 +192,49 @@ fn an_event_comes_through_tls_when_it_is_told_and_goes_on_while_the_certificate_
 
 #[tokio::test]
 async fn over_https_a_reader_that_stops_is_caught_up_when_it_reads_on_and_hears_the_goodbye() {
-    // More, of 50 KB each, than all buffers between hold.
-    const EVENTS: usize = 300;
     let folder = Folder::new();
     let trusted = folder.replace();
     let program = folder.serve(&["--drain=1s"]);
     let mut following = Following::start(&program, &trusted);
     signal(&following.curl, "STOP");
-    let (http, emit) = (reqwest::Client::new(), format!("http://{}/emit/", program.control));
-    for n in 0..EVENTS {
-        let form = [("userId", "u"), ("channel", "c"), ("payload", &format!("data: {n} {}", "x".repeat(50_000)))];
-        assert_eq!(http.post(&emit).form(&form).send().await.unwrap().status(), 200);
-    }
+    flood(&program).await;
     signal(&following.curl, "CONT");
-    for n in 0..EVENTS {
+    for n in 0..FLOOD {
         let line = following.lines.until("data: ");
         assert!(line.starts_with(&format!("data: {n} ")), "not {n} but {}", &line[..20]);
     }
     program.terminate();
     following.lines.until("the server is restarting");
     assert!(following.curl.wait().unwrap().success(), "the body has its end, and so has the encrypted connection");
+}
+
+/// Events of 50 KB each: more than all buffers between hold.
+const FLOOD: usize = 300;
+
+async fn flood(program: &Program) {
+    let (http, emit) = (reqwest::Client::new(), format!("http://{}/emit/", program.control));
+    for n in 0..FLOOD {
+        let form = [("userId", "u"), ("channel", "c"), ("payload", &format!("data: {n} {}", "x".repeat(50_000)))];
+        assert_eq!(http.post(&emit).form(&form).send().await.unwrap().status(), 200);
+    }
+}
+
+/// By the real clock: nothing wakes the stream but itself.
+#[tokio::test]
+async fn over_https_a_reader_that_stopped_is_cut_when_its_credential_expires() {
+    let folder = Folder::new();
+    let trusted = folder.replace();
+    // What it waits for otherwise, its next heartbeat, comes long before.
+    let program = folder.serve(&["--heartbeat=1s"]);
+    let following = Following::start_for(&program, &trusted, 8);
+    signal(&following.curl, "STOP");
+    flood(&program).await;
+    let flooded = Instant::now();
+    let metrics = format!("http://{}/metrics", program.control);
+    while !String::from_utf8(curl(&[&metrics]).stdout).unwrap().contains("\ncartlink_streams 0\n") {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(flooded.elapsed() < Duration::from_secs(14), "only TCP_USER_TIMEOUT ended it");
 }
 
 #[test]
